@@ -1,0 +1,300 @@
+"""
+Running actions: where each runs, how it is told to stop, and what its end means.
+
+An async action runs as a task of the host's loop, a sync one in a thread. Which it is, is seldom visible: a lambda
+that calls a coroutine function looks like any other. So the names in its code are looked up once, and what remains
+unknown is called in a thread, where it cannot block the loop; what it returns is awaited on the loop if awaitable.
+
+An action nobody waits for any more is told, and until it has really ended no other action of its process starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from contextvars import Context, copy_context
+from functools import partial
+from types import CodeType
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+from durable._host.threads import Threads
+from durable._host.timers import Timer, Timers
+from durable._kernel.commands import RunAction
+from durable.step import Step, _current
+
+logger = logging.getLogger("durable.host")
+
+_PATIENCE = 10_000_000  # microseconds until an action that was told to stop, and has not, is named in a warning
+_EAGER = {"eager_start": True} if sys.version_info >= (3, 12) else {}
+
+
+class Owner(Protocol):
+    """The resident whose actions these are."""
+
+    id: str
+
+    def action_ended(self, attempt: Attempt, result: Any, error: BaseException | None) -> object:
+        """The attempt is over and its end counts."""
+        ...
+
+    def action_gone(self) -> object:
+        """An attempt that was let go has really ended."""
+        ...
+
+    def report(self, done: float, total: float | None, message: str) -> object: ...
+
+
+class Attempt:
+    """One try of one action."""
+
+    __slots__ = ("command", "let_go", "owner", "step", "task", "timer")
+
+    def __init__(self, owner: Owner, command: RunAction, step: Step) -> None:
+        self.owner = owner
+        self.command = command
+        self.step = step
+        self.let_go = False
+        self.task: asyncio.Future[Any] | None = None
+        self.timer: Timer | None = None
+
+
+class Actions:
+    """Starts attempts and hears how they end."""
+
+    def __init__(self, timers: Timers, now: Callable[[], int], threads: int, name: str) -> None:
+        self._timers = timers
+        self._now = now
+        self._threads = Threads(threads, name)
+        self._loop = asyncio.get_running_loop()
+        self._context = copy_context()  # what was set around the host is seen by its actions
+        self._context.run(_current.set, Step("", "", 0, _no_report))
+        self.running: set[Attempt] = set()
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def start(self, owner: Owner, command: RunAction) -> Attempt:
+        """Start the attempt *command* asks for; `Owner.action_ended` hears of its end, unless it is let go before."""
+        step = Step(owner.id, command.name, command.attempt, partial(self._report, owner))
+        attempt = Attempt(owner, command, step)
+        self.running.add(attempt)
+        context = self._context.copy()
+        context.run(_current.set, step)
+        options = command.options
+        if options is not None and options.timeout is not None:
+            due = self._now() + round(options.timeout.total_seconds() * 1_000_000)
+            attempt.timer = self._timers.add(due, self._timed_out, attempt)
+        if runs_on_loop(command.action):
+            self._call_on_loop(attempt, context)
+        else:
+            self._threads.run(context, command.action, partial(self._answered, attempt, context))
+        return attempt
+
+    def let_go(self, attempt: Attempt) -> None:
+        """Nobody waits for it any more: tell it to stop; its end will not count."""
+        attempt.let_go = True
+        attempt.step.cancelled = True
+        if attempt.timer is not None:
+            attempt.timer.cancel()
+        if attempt.task is not None:
+            attempt.task.cancel()
+        attempt.timer = self._timers.add(self._now() + _PATIENCE, self._warn, attempt)
+
+    def forget(self, attempt: Attempt) -> None:
+        """Tell it to stop, and hear nothing of it any more: the host is leaving or has lost its session."""
+        attempt.let_go = True
+        attempt.step.cancelled = True
+        attempt.owner = _NOBODY
+        if attempt.timer is not None:
+            attempt.timer.cancel()
+        if attempt.task is not None:
+            attempt.task.cancel()
+
+    async def drain(self, seconds: float) -> None:
+        """Wait until nothing runs, *seconds* at most."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self.running:
+                    waiter: asyncio.Future[None] = self._loop.create_future()
+                    self._waiting.append(waiter)
+                    await waiter
+        except TimeoutError:
+            pass
+
+    def close(self) -> None:
+        """Let go of every attempt and free the threads that have nothing to do."""
+        for attempt in self.running:
+            self.forget(attempt)
+        self._threads.close()
+
+    # calling
+
+    def _call_on_loop(self, attempt: Attempt, context: Context) -> None:
+        try:
+            result = context.run(attempt.command.action)
+        except Exception as error:
+            self._ended(attempt, None, error)
+            return
+        if inspect.isawaitable(result):
+            self._await(attempt, context, result)
+        else:
+            _remember(attempt.command.action, on_loop=False)  # it may block: the next time in a thread
+            self._ended(attempt, result, None)
+
+    def _answered(self, attempt: Attempt, context: Context, result: Any, error: BaseException | None) -> None:
+        if error is None and inspect.isawaitable(result):
+            _remember(attempt.command.action, on_loop=True)
+            if attempt.let_go:
+                if inspect.iscoroutine(result):
+                    result.close()
+                self._ended(attempt, None, None)
+            else:
+                self._await(attempt, context, result)
+        elif isinstance(error, RuntimeError) and error.args == ("no running event loop",) and not attempt.let_go:
+            _remember(attempt.command.action, on_loop=True)  # it wants to be called on the loop itself
+            self._call_on_loop(attempt, context)
+        else:
+            self._ended(attempt, result, error)
+
+    def _await(self, attempt: Attempt, context: Context, awaitable: Awaitable[Any]) -> None:
+        if inspect.iscoroutine(awaitable):
+            coroutine = awaitable
+        elif isinstance(awaitable, asyncio.Future):
+            attempt.task = awaitable
+            awaitable.add_done_callback(partial(self._task_done, attempt))
+            return
+        else:
+            coroutine = _awaited(awaitable)
+        # Most actions are started from a delivery of the writer: run up to the first wait right here where asyncio can.
+        task = asyncio.Task(coroutine, loop=self._loop, context=context, **_EAGER)
+        attempt.task = task
+        if task.done():
+            self._task_done(attempt, task)
+        else:
+            task.add_done_callback(partial(self._task_done, attempt))
+
+    def _task_done(self, attempt: Attempt, task: asyncio.Future[Any]) -> None:
+        if task.cancelled():
+            self._ended(attempt, None, asyncio.CancelledError())
+            return
+        error = task.exception()
+        if error is None:
+            self._ended(attempt, task.result(), None)
+        else:
+            self._ended(attempt, None, error)
+
+    # ending
+
+    def _ended(self, attempt: Attempt, result: Any, error: BaseException | None) -> None:
+        self.running.discard(attempt)
+        if attempt.timer is not None:
+            attempt.timer.cancel()
+        if attempt.let_go:
+            attempt.owner.action_gone()
+        else:
+            attempt.owner.action_ended(attempt, result, error)
+        if not self.running:
+            for waiter in self._waiting:
+                if not waiter.done():
+                    waiter.set_result(None)
+            self._waiting.clear()
+
+    def _timed_out(self, attempt: Attempt) -> None:
+        attempt.timer = None
+        owner, timeout = attempt.owner, attempt.command.options.timeout
+        error = TimeoutError(f"Action {attempt.command.name!r} of process {owner.id!r} took longer than {timeout}")
+        self.let_go(attempt)
+        owner.action_ended(attempt, None, error)
+
+    def _warn(self, attempt: Attempt) -> None:
+        attempt.timer = None
+        logger.warning(
+            "Action %r of process %r was told to stop and has not ended; no other action of this process starts before",
+            attempt.command.name,
+            attempt.owner.id,
+            extra={"process_id": attempt.owner.id, "checkpoint": attempt.command.name},
+        )
+
+    def _report(self, owner: Owner, done: float, total: float | None, message: str) -> None:
+        try:
+            on_loop = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            on_loop = False
+        if on_loop:
+            owner.report(done, total, message)
+        else:
+            self._loop.call_soon_threadsafe(owner.report, done, total, message)
+
+
+class _Nobody:
+    id = "(let go)"
+
+    def action_ended(self, attempt: Attempt, result: Any, error: BaseException | None) -> None: ...
+    def action_gone(self) -> None: ...
+    def report(self, done: float, total: float | None, message: str) -> None: ...
+
+
+_NOBODY = _Nobody()
+
+
+def _no_report(done: float, total: float | None, message: str) -> None:
+    """The progress of a step that does not exist."""
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+# --- loop or thread? ---
+
+_on_loop: WeakKeyDictionary[CodeType, bool] = WeakKeyDictionary()
+
+
+def runs_on_loop(action: Callable[[], Any]) -> bool:
+    """Whether *action* is to be called on the event loop, because it gives an awaitable."""
+    while isinstance(action, partial):
+        action = action.func
+    code = getattr(getattr(action, "__func__", action), "__code__", None)
+    if code is None:
+        return inspect.iscoroutinefunction(action) or inspect.iscoroutinefunction(getattr(action, "__call__", None))
+    known = _on_loop.get(code)
+    if known is None:
+        known = _on_loop[code] = inspect.iscoroutinefunction(action) or _mentions_coroutine_function(action, code)
+    return known
+
+
+def _remember(action: Callable[[], Any], *, on_loop: bool) -> None:
+    while isinstance(action, partial):
+        action = action.func
+    code = getattr(getattr(action, "__func__", action), "__code__", None)
+    if code is not None:
+        _on_loop[code] = on_loop
+
+
+def _mentions_coroutine_function(action: Any, code: CodeType) -> bool:
+    """Whether a name in the code of a lambda or small function stands for a coroutine function."""
+    function = getattr(action, "__func__", action)
+    scope = dict(getattr(function, "__globals__", {}))
+    found = [scope[name] for name in code.co_names if name in scope]
+    for cell in function.__closure__ or ():
+        try:
+            found.append(cell.cell_contents)
+        except ValueError:
+            continue  # not bound yet
+    found += list(function.__defaults__ or ()) + list((function.__kwdefaults__ or {}).values())
+    for _ in range(3):  # a.b.c(…): look into what was found for the attributes that are named
+        found += [
+            attribute
+            for thing in found
+            for name in code.co_names
+            if (attribute := inspect.getattr_static(thing, name, None)) is not None and attribute not in (thing,)
+        ][:100]
+        if any(inspect.iscoroutinefunction(_unwrap(thing)) for thing in found):
+            return True
+    return False
+
+
+def _unwrap(thing: Any) -> Any:
+    return thing.__func__ if isinstance(thing, staticmethod | classmethod) else thing

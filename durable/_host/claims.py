@@ -1,0 +1,139 @@
+"""
+Looking for work: a loop that claims what nobody owns, collects mail, and buries the dead. Polling is the truth here;
+hints only make it look sooner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from time import monotonic
+
+from durable._host.clock import Clock
+from durable._host.engine import Engine
+from durable._host.timers import Timer
+from durable.errors import SessionLost, StorageError
+from durable.storage import JournalStorage
+
+logger = logging.getLogger("durable.host")
+
+_AT_ONCE = 500  # processes claimed in one go: replaying them must not keep the loop for long
+_SPACING = 0.01  # seconds between two looks, unless somebody here asks for one
+_BURY_EVERY = 1.0
+
+
+class Claims:
+    """
+    The loop that brings processes and mail to an engine.
+
+    Args:
+        poll: Longest seconds between two looks when nothing hints at a change.
+    """
+
+    def __init__(
+        self, storage: JournalStorage, engine: Engine, session: int, queues: frozenset[str], clock: Clock, poll: float
+    ) -> None:
+        self._storage = storage
+        self._engine = engine
+        self._session = session
+        self._queues = queues
+        self._clock = clock
+        self._poll = poll
+        self._wanted = asyncio.Event()
+        self._buried = 0.0
+        self._next: Timer | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._looking = False
+
+    def begin(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="durable: claims")
+
+    def want(self) -> None:
+        """Look again at once: something here changed."""
+        self._wanted.set()
+
+    def is_quiet(self) -> bool:
+        return not self._looking and not self._wanted.is_set()
+
+    async def end(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        pause = 0.05
+        while True:
+            self._wanted.clear()
+            self._looking = True
+            try:
+                again = await self._look()
+                pause = 0.05
+            except SessionLost:
+                return  # the session itself tells the host
+            except StorageError as error:
+                logger.warning("Looking for work failed, trying again in %.1f s: %s", pause, error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+                continue
+            finally:
+                self._looking = False
+            if not again:
+                await self._wait()
+
+    async def _look(self) -> bool:
+        """One look; whether there is probably more."""
+        engine = self._engine
+        if monotonic() - self._buried >= _BURY_EVERY:
+            self._buried = monotonic()
+            await self._storage.bury()
+        items = await self._storage.collect(self._session)
+        if items:
+            await self._call(lambda: engine.receive(items))
+        room = min(engine.limit - len(engine.residents), _AT_ONCE)
+        if room <= 0:
+            await self._call(lambda: engine.parking.sweep(_AT_ONCE))
+            return False
+        claims = await self._storage.claim(self._session, self._queues, room, self._clock.now())
+        if claims:
+            await engine.adopt(claims)
+        if len(claims) >= room:
+            return True
+        await self._set_alarm()
+        return False
+
+    async def _call(self, function: Callable[[], object]) -> None:
+        """Call *function* from a plain callback: it steps process code, which never happens inside a task."""
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+
+        def call() -> None:
+            try:
+                function()
+            finally:
+                if not done.done():
+                    done.set_result(None)
+
+        loop.call_soon(call)
+        await done
+
+    async def _set_alarm(self) -> None:
+        due = await self._storage.next_wake(self._queues)
+        if self._next is not None:
+            self._next.cancel()
+        self._next = None if due is None else self._engine.timers.add(due, self.want)
+
+    async def _wait(self) -> None:
+        # Our own commits make the store change all the time: look for others' only so often.
+        waiting = asyncio.ensure_future(self._wanted.wait())
+        changing = asyncio.ensure_future(self._change())
+        try:
+            await asyncio.wait((waiting, changing), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            changing.cancel()
+            await asyncio.wait((waiting, changing))
+
+    async def _change(self) -> None:
+        await asyncio.sleep(_SPACING)
+        await self._storage.wait_for_change(self._poll)

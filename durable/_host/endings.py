@@ -1,0 +1,109 @@
+"""Waiting for processes to end or change: told at once by the host that owns them, found by looking otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+from durable.errors import DurableError, HostClosed, StorageError
+from durable.journal import Record
+from durable.storage import JournalStorage
+
+_LOOK_EVERY = 0.5  # longest seconds between two looks while somebody waits for a process owned elsewhere
+_SPACING = 0.005
+
+Look = Callable[[str], Awaitable[Record | None]]
+
+
+class Endings:
+    """Who waits for which process; one loop looks for all of them."""
+
+    def __init__(self, storage: JournalStorage) -> None:
+        self._storage = storage
+        self._waiters: dict[str, list[asyncio.Future[Record]]] = {}
+        self._watchers: dict[str, set[asyncio.Event]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self.owned: Callable[[str], bool] = lambda id: False
+
+    async def wait(self, id: str, look: Look) -> Record:
+        """The last record of process *id*, once it has one. *look* reads it, or raises if there is no such process."""
+        future: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(id, []).append(future)
+        try:
+            if not self.owned(id):
+                record = await look(id)
+                if record is not None:
+                    return record
+            self._keep_looking(look)
+            return await future
+        finally:
+            waiters = self._waiters[id]
+            waiters.remove(future)
+            if not waiters:
+                del self._waiters[id]
+
+    def tell(self, id: str, record: Record | None) -> None:
+        """A process changed, and has ended if there is a *record*."""
+        if record is not None:
+            for future in self._waiters.get(id, ()):
+                if not future.done():
+                    future.set_result(record)
+        for event in self._watchers.get(id, ()):
+            event.set()
+
+    @contextmanager
+    def watching(self, id: str) -> Iterator[asyncio.Event]:
+        """An event that is set whenever this host changes process *id*."""
+        event = asyncio.Event()
+        self._watchers.setdefault(id, set()).add(event)
+        try:
+            yield event
+        finally:
+            self._watchers[id].discard(event)
+            if not self._watchers[id]:
+                del self._watchers[id]
+
+    async def change(self, event: asyncio.Event) -> None:
+        """Return when *event* is set or the store may have changed."""
+        told = asyncio.ensure_future(event.wait())
+        seen = asyncio.ensure_future(self._storage.wait_for_change(_LOOK_EVERY))
+        try:
+            await asyncio.wait((told, seen), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            told.cancel()
+            seen.cancel()
+            await asyncio.wait((told, seen))
+
+    async def close(self) -> None:
+        """Nobody will be told any more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        for id in self._waiters:
+            self._fail(id, HostClosed(f"The host or client was closed while the result of process {id!r} was awaited"))
+
+    def _keep_looking(self, look: Look) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._look(look), name="durable: results")
+
+    async def _look(self, look: Look) -> None:
+        while self._waiters:
+            await asyncio.sleep(_SPACING)
+            await self._storage.wait_for_change(_LOOK_EVERY)
+            for id in [id for id in self._waiters if not self.owned(id)]:
+                try:
+                    record = await look(id)
+                except StorageError:
+                    break  # the store is away: the wait goes on when it is back
+                except DurableError as error:
+                    self._fail(id, error)
+                else:
+                    if record is not None:
+                        self.tell(id, record)
+
+    def _fail(self, id: str, error: DurableError) -> None:
+        for future in self._waiters.get(id, ()):
+            if not future.done():
+                future.set_exception(error)

@@ -1,0 +1,327 @@
+"""
+The engine of a host: the processes it owns, and the one place where they come in and go out.
+
+In: created here, or claimed. Out: parked, stalled, ended, released, or let go when the host leaves or loses its
+session. What a process does between is `resident`; what is written goes through `writer`; who is claimed and when is
+`claims`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import monotonic
+from typing import Any
+
+from durable._host.actions import Actions
+from durable._host.clock import Clock
+from durable._host.letting_go import drop, let_go
+from durable._host.parking import Parking
+from durable._host.resident import Resident
+from durable._host.session import HostSession
+from durable._host.timers import Timers
+from durable._host.watchdog import Watchdog
+from durable._host.writer import Writer
+from durable._kernel.execution import Execution
+from durable.codec import Codec
+from durable.definition import Definition
+from durable.errors import DurableError, PayloadTooLarge, UnknownDefinition
+from durable.journal import Record
+from durable.storage import Claim, InboxItem, Park
+from durable.storage import Stall as StallChange
+
+logger = logging.getLogger("durable.host")
+
+_SLICE = 0.02  # seconds of replay before other callbacks of the loop get their turn
+_SHOW_EVERY = 0.25  # seconds between two writes of the progress of one process
+
+
+class Engine:
+    """
+    Owns and runs processes in one session.
+
+    Args:
+        limit: How many residents to keep; waiting ones beyond it are parked at once.
+        changed: Called with the id of a process whose progress or end somebody may wait for; with the last record if
+            it has ended here.
+        wanted: Called when there may be something to claim or collect.
+    """
+
+    def __init__(
+        self,
+        definitions: Mapping[str, Definition[Any, Any]],
+        codec: Codec,
+        clock: Clock,
+        session: HostSession,
+        writer: Writer,
+        *,
+        limit: int,
+        park_after: float,
+        threads: int,
+        payload_limit: int,
+        changed: Callable[[str, Record | None], object],
+        wanted: Callable[[], object],
+    ) -> None:
+        self.definitions = definitions
+        self.codec = codec
+        self.clock = clock
+        self.writer = writer
+        self.timers = Timers(clock)
+        self.actions = Actions(self.timers, clock.now, threads, "durable-action")
+        self.watchdog = Watchdog()
+        self.residents: dict[int, Resident] = {}
+        self.by_id: dict[str, Resident] = {}
+        self.progress: dict[str, bytes] = {}
+        self.parking = Parking(park_after, self._park)
+        self.limit = limit
+        self.draining = False
+        self._session = session
+        self._payload_limit = payload_limit
+        self._changed = changed
+        self._wanted = wanted
+        self._held_back: dict[Resident, None] = {}
+        self._shown: dict[int, float] = {}
+        self._early: dict[int, list[InboxItem]] = {}  # mail for processes that are just coming or going
+        self._adopting = 0
+        self._loop = asyncio.get_running_loop()
+
+    # --- in ---
+
+    def begin(self, key: int, id: str, definition: Definition[Any, Any], record: Record) -> None:
+        """A process created here is durable: run it."""
+        if self.draining:
+            return  # owned by this session, which is about to end: the next host claims it
+        resident = self._resident(key, id, definition)
+        resident.begin(record)
+        if early := self._early.pop(key, None):
+            self._hand_over(resident, early)
+
+    async def adopt(self, claims: Sequence[Claim]) -> None:
+        """Replay claimed processes and go on with them; returns when all are in."""
+        done = self._loop.create_future()
+        self._adopting += 1
+        remaining = iter(claims)
+        # From a plain callback, in slices: process code is never stepped inside a task.
+        self._loop.call_soon(self._adopt_slice, remaining, done)
+        try:
+            await done
+        finally:
+            self._adopting -= 1
+
+    def _adopt_slice(self, claims: Iterable[Claim], done: asyncio.Future[None]) -> None:
+        until = monotonic() + _SLICE
+        for claim in claims:
+            if self.draining:
+                break
+            self._adopt_one(claim)
+            if monotonic() > until:
+                self._loop.call_soon(self._adopt_slice, claims, done)
+                return
+        if not done.done():
+            done.set_result(None)
+
+    def _adopt_one(self, claim: Claim) -> None:
+        row = claim.row
+        definition = self.definitions.get(row.definition)
+        if definition is None:
+            self._stall_unknown(claim)
+            return
+        resident = self._resident(row.key, row.id, definition)
+        try:
+            with self.watchdog.stepping(row.id):
+                commands = resident.recover(claim.records, row.mail - len(claim.inbox))
+        except (KeyboardInterrupt, SystemExit):
+            resident.release()
+            raise
+        reason = resident.receive(claim.inbox)
+        if reason is not None:
+            resident.terminate(reason)
+            return
+        resident.carry_out(commands, recovering=True)
+        self.consider(resident)
+
+    def receive(self, items: Sequence[InboxItem]) -> None:
+        """Mail was collected: hand it to its processes. Call from a plain callback."""
+        by_process: dict[int, list[InboxItem]] = {}
+        for item in items:
+            by_process.setdefault(item.key, []).append(item)
+        for key, mine in by_process.items():
+            resident = self.residents.get(key)
+            if resident is None or resident.leaving:
+                self._early.setdefault(key, []).extend(mine)
+            else:
+                self._hand_over(resident, mine)
+
+    def _hand_over(self, resident: Resident, items: Sequence[InboxItem]) -> None:
+        resident.flagged = False
+        reason = resident.receive(items)
+        if reason is not None:
+            resident.terminate(reason)
+        else:
+            resident.try_leave()
+        self.consider(resident)
+
+    def _resident(self, key: int, id: str, definition: Definition[Any, Any]) -> Resident:
+        execution = Execution(id, definition.program, self.codec)
+        resident = Resident(self, key, id, definition.name, execution)
+        self.residents[key] = self.by_id[id] = resident
+        return resident
+
+    # --- while it is here ---
+
+    def encode(self, value: Any, process_id: str, checkpoint: str) -> bytes:
+        """A payload, or the error that says which checkpoint of which process could not be recorded."""
+        try:
+            payload = self.codec.encode(value)
+        except DurableError as error:
+            error.facts = {"process": repr(process_id), "checkpoint": repr(checkpoint), **error.facts}
+            raise
+        if len(payload) > self._payload_limit:
+            raise PayloadTooLarge(
+                f"Checkpoint {checkpoint!r} of process {process_id!r} gave {len(payload)} bytes, "
+                f"and the limit of this host is {self._payload_limit}",
+                fix="keep large data in a file or object store and record its name, or raise `payload_limit`",
+            )
+        return payload
+
+    def may_start(self, resident: Resident) -> bool:
+        """Whether an action of *resident* may start now; if not for the lease's sake, it is told when it may."""
+        if self.draining:
+            return False
+        if self._session.may_start():
+            return True
+        self._held_back[resident] = None
+        return False
+
+    def lease_renewed(self) -> None:
+        """Start what was held back while the lease was in doubt."""
+        held_back, self._held_back = self._held_back, {}
+        for resident in held_back:
+            if not resident.departed:
+                resident.start_queued()
+
+    def consider(self, resident: Resident) -> None:
+        """After a step: does it only wait now?"""
+        if resident.is_waiting():
+            self.parking.wait(resident)
+            if len(self.residents) > self.limit:
+                self.parking.sweep(len(self.residents) - self.limit)
+        else:
+            self.parking.stir(resident)
+
+    def report(self, resident: Resident, done: float, total: float | None, message: str) -> None:
+        """Keep and show the progress of a process; written to storage now and then."""
+        self.progress[resident.id] = payload = self.codec.encode((done, total, message))
+        now = monotonic()
+        if now - self._shown.get(resident.key, 0.0) >= _SHOW_EVERY:
+            self._shown[resident.key] = now
+            self.writer.show(resident.key, payload)
+        self._changed(resident.id, None)
+
+    def is_quiet(self) -> bool:
+        """Whether nothing runs, is written or is being taken in: only time or the outside can change anything."""
+        return not self.actions.running and not self._adopting and self.writer.is_quiet()
+
+    # --- out ---
+
+    def ended(self, resident: Resident, record: Record, held: bool) -> None:
+        """Its end is on storage, or mail came first."""
+        if held:
+            self._catch_up(resident)
+            return
+        for note in resident.notes():
+            logger.warning("Process %r ended, and: %s", resident.id, note, extra={"process_id": resident.id})
+        self._remove(resident)
+        self._changed(resident.id, record)
+
+    def stalled(self, resident: Resident, held: bool) -> None:
+        """It is marked as stalled, or mail came first, which may be the request to try again."""
+        if held:
+            self._catch_up(resident)
+            resident.release()
+            return
+        let_go(resident.execution.tasks(), resident.execution.generators())
+        self._remove(resident)
+        self._changed(resident.id, None)
+
+    def released(self, resident: Resident, held: bool) -> None:
+        """It is given back to the store, or mail came first."""
+        if held:
+            self._catch_up(resident)
+            return
+        self._remove(resident)
+        self._wanted()
+
+    def discard(self, resident: Resident, error: DurableError) -> None:
+        """The store refuses its records: let go of it; its journal is as it was."""
+        facts = {"process_id": resident.id}
+        logger.error("Process %r is let go, its records were refused: %s", resident.id, error, extra=facts)
+        resident.departed = True
+        resident.stop_actions()
+        let_go(resident.execution.tasks(), resident.execution.generators())
+        self._remove(resident)
+
+    def _park(self, resident: Resident) -> None:
+        resident.leaving = True
+        change = Park(resident.key, resident.wake_at(), resident.mail)
+        self.writer.settle(change, lambda held: self._parked(resident, change, held))
+
+    def _parked(self, resident: Resident, change: Park, held: bool) -> None:
+        if held:
+            resident.settled_back()
+            self._catch_up(resident)
+            return
+        resident.stop_actions()
+        drop(resident.execution.tasks(), resident.execution.generators())
+        self._remove(resident)
+        if change.wake_at is not None:
+            self._wanted()
+
+    def _catch_up(self, resident: Resident) -> None:
+        resident.leaving = False
+        if early := self._early.pop(resident.key, None):
+            self._hand_over(resident, early)
+        else:
+            resident.flagged = True
+            self._wanted()
+
+    def _stall_unknown(self, claim: Claim) -> None:
+        row = claim.row
+        error = UnknownDefinition(
+            f"Process {row.id!r} runs {row.definition!r}, which this host was not given",
+            known=", ".join(sorted(self.definitions)),
+            fix=f"add {row.definition!r} to the definitions of a host (or `name=` the renamed function), then deploy",
+        )
+        logger.error("Process %r is stalled: %s", row.id, error, extra={"process_id": row.id})
+        # Its inbox stays as it is: nobody here knows what to do with it.
+        self.writer.settle(StallChange(row.key, str(error), row.mail), lambda held: self._unknown_settled(row, held))
+
+    def _unknown_settled(self, row: ProcessRow, held: bool) -> None:
+        if held:  # mail came meanwhile: stall again, it changes nothing here
+            self.writer.settle(Park(row.key, self.clock.now(), row.mail + 1), lambda _: self._wanted())
+
+    def _remove(self, resident: Resident) -> None:
+        self.parking.stir(resident)
+        self.residents.pop(resident.key, None)
+        if self.by_id.get(resident.id) is resident:
+            del self.by_id[resident.id]
+        self.progress.pop(resident.id, None)
+        self._shown.pop(resident.key, None)
+        self._held_back.pop(resident, None)
+
+    # --- the host leaves ---
+
+    def close(self) -> None:
+        """Let go of everything, running none of it: what is not finished goes on elsewhere."""
+        self.draining = True
+        self.watchdog.close()
+        self.timers.close()
+        self.actions.close()
+        for resident in self.residents.values():
+            resident.departed = True
+            let_go(resident.execution.tasks(), resident.execution.generators())
+        self.residents.clear()
+        self.by_id.clear()
+
+

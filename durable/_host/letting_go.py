@@ -1,0 +1,169 @@
+"""
+Letting go of a waiting process without running one line of it: to park it, or because its host stops.
+
+Belongs here: whether freeing a process would be noticed, and the freeing. A suspended frame is called finished before
+it is freed (`frame_state`), so no ``finally``, ``with`` or ``except`` runs, whichever handlers are active and whatever
+frames of asyncio are in between. What is left to look for is what notices being freed by itself (`noticing`), and what
+somebody outside could resume. Such a process stays resident, `obstacle` says why; when its host stops, it is kept alive
+for ever, so that nothing of it is finalized either.
+
+The host calls these from a plain callback while the process waits, and gives its execution up right after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Collection
+from contextvars import Context
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, cast
+
+from durable._host import frame_state
+from durable._host.frame_state import SUSPENDABLE, Suspendable
+from durable._host.noticing import why_noticed
+from durable._host.reachability import LIMIT, Reach, TooMuch, location, place, reach
+
+Tasks: TypeAlias = Collection[asyncio.Task[Any]]
+Generators: TypeAlias = Collection[AsyncGenerator[Any, Any]]
+
+
+def can_drop() -> bool:
+    """Tell whether this interpreter lets go of a suspended process without running it."""
+    return frame_state.offset() is not None
+
+
+def obstacle(tasks: Tasks, generators: Generators, held: Collection[object] = ()) -> str | None:
+    """
+    Say in one sentence what would notice if this process were freed now; None if nothing would.
+
+    Args:
+        tasks: All its unfinished tasks.
+        generators: All its unfinished async generators; its execution may hold each of them once more.
+        held: More that is the process's own and that only its execution holds, as its timers.
+    """
+    return _examine(tasks, generators, held).obstacle
+
+
+def drop(tasks: Tasks, generators: Generators, held: Collection[object] = ()) -> None:
+    """
+    Free a process that has no `obstacle`; arguments as there. No line of user code runs, now or later.
+
+    Raises:
+        ValueError: There is an obstacle; nothing was touched.
+    """
+    findings = _examine(tasks, generators, held)
+    if findings.obstacle is not None:
+        raise ValueError(findings.obstacle)
+    _free(findings)
+
+
+def let_go(tasks: Tasks, generators: Generators, held: Collection[object] = ()) -> bool:
+    """
+    Never run or finalize this process again; arguments as for `obstacle`. True: it was freed.
+
+    What cannot be freed unnoticed stays in memory to the end, and the exit of the interpreter does not finalize it.
+    """
+    findings = _examine(tasks, generators, held)
+    if findings.obstacle is None:
+        _free(findings)
+    else:
+        for root in (*tasks, *generators, *held):
+            frame_state.keep_for_ever(root)
+    return findings.obstacle is None
+
+
+# --- what would notice ---------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Findings:
+    obstacle: str | None = None
+    suspended: list[Suspendable] = field(default_factory=list)
+    futures: list[asyncio.Future[Any]] = field(default_factory=list)
+
+
+def _examine(tasks: Tasks, generators: Generators, held: Collection[object]) -> _Findings:
+    findings = _Findings()
+    if not can_drop():
+        findings.obstacle = "This interpreter cannot free a suspended function without running it"
+        return findings
+    try:
+        found = reach(tasks, generators, held)
+    except TooMuch:
+        findings.obstacle = f"The process holds more than {LIMIT} objects, too much to look at"
+        return findings
+    if (noticed := _sort(found, findings)) is not None:
+        node, reason = noticed
+        findings.obstacle = f"{_name(node)} {reason}; it is held by {place(node, (*tasks, *generators, *held))}"
+    return findings
+
+
+def _sort(found: Reach, findings: _Findings) -> tuple[object, str] | None:
+    """Put what has to be finished and emptied into *findings*; stop at the first object that would notice."""
+    for node in found.leaving:
+        if frame_state.is_suspended(cast(Suspendable, node)):
+            return node, "is also held outside of the process, where it could be resumed"
+    for node in (*found.dying, *found.leaving):
+        if type(node) in SUSPENDABLE:
+            if frame_state.is_executing(cast(Suspendable, node)):
+                return node, "is running at this moment"
+            if frame_state.is_suspended(cast(Suspendable, node)):
+                findings.suspended.append(cast(Suspendable, node))
+    for node in found.dying:
+        if issubclass(type(node), asyncio.Future):
+            findings.futures.append(cast("asyncio.Future[Any]", node))
+        if (reason := why_noticed(node)) is not None:
+            return node, reason
+    return None
+
+
+def _name(node: object) -> str:
+    kind = type(node)
+    if kind in SUSPENDABLE:
+        return f"{kind.__name__.replace('_', ' ').capitalize()} {location(node)}"
+    return f"An object of {kind.__module__}.{kind.__qualname__}"
+
+
+# --- freeing -------------------------------------------------------------------------------------------------
+
+
+class _Nowhere:
+    """The loop of emptied tasks and futures: takes what asyncio tells a loop when they are made, and forgets it."""
+
+    def get_debug(self) -> bool:
+        return False
+
+    def call_soon(self, *_callback: object, **_context: object) -> None: ...
+
+
+async def _ended() -> None: ...
+
+
+_NOWHERE = cast(asyncio.AbstractEventLoop, _Nowhere())
+_ENDED = _ended()
+_ENDED.close()
+_EMPTY = Context()
+
+
+def _free(findings: _Findings) -> None:
+    for owner in findings.suspended:  # all of them before the first is freed
+        frame_state.finish(owner)
+    for future in findings.futures:
+        _empty(future)
+
+
+def _empty(future: asyncio.Future[Any]) -> None:
+    """
+    Silence a future; if it is pending, part it from its coroutine, from what it waits for and from who waits for it.
+
+    Tasks, futures and frames form cycles that would wait for a collection of the oldest generation. Making a pending
+    one anew breaks every cycle through it, so that nearly all is freed on the spot, without touching asyncio's insides.
+    """
+    if asyncio.Future.done(future):
+        future._log_traceback = False
+    elif isinstance(future, asyncio.Task):
+        # Not `context=_EMPTY`: made anew with one given, a task of 3.11 to 3.13 forgets to release its old context.
+        _EMPTY.run(asyncio.Task.__init__, future, _ENDED, loop=_NOWHERE, name=future.get_name())
+        future._log_destroy_pending = False  # type: ignore[attr-defined]
+    else:
+        asyncio.Future.__init__(future, loop=_NOWHERE)

@@ -1,0 +1,474 @@
+"""
+One process in memory: carries out what its kernel asks for, and turns every outcome into a record.
+
+A record is made here (sequence number, time, payload), becomes durable in the writer, and comes back through `feed`.
+Nothing else reaches the kernel, so a process never sees what a crash could take back.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from random import random
+from typing import TYPE_CHECKING, Any
+
+from durable._host.actions import Attempt
+from durable._host.clock import to_microseconds
+from durable._host.letting_go import let_go
+from durable._host.timers import Timer
+from durable._kernel.commands import (
+    Alarm,
+    CancelAction,
+    CancelTimer,
+    Command,
+    Deadline,
+    End,
+    RecordIntent,
+    Report,
+    RunAction,
+    SetTimer,
+    Stall,
+    Take,
+    TakeValue,
+    Wake,
+)
+from durable._kernel.execution import Execution
+from durable.codec import encode_error
+from durable.errors import DurableError, InvalidAction, StepInterrupted
+from durable.journal import Kind, Record
+from durable.storage import InboxItem, MailKind, Park, Status
+from durable.storage import End as EndChange
+from durable.storage import Stall as StallChange
+
+if TYPE_CHECKING:
+    from durable._host.engine import Engine
+
+logger = logging.getLogger("durable.host")
+
+STATUS = {
+    Kind.COMPLETED: Status.COMPLETED,
+    Kind.ERRED: Status.FAILED,
+    Kind.CANCELLED: Status.CANCELLED,
+    Kind.TERMINATED: Status.TERMINATED,
+}
+
+
+class Resident:
+    """
+    A process this host owns and holds in memory.
+
+    ``pending``: records on their way to storage. ``mail``: how much of its mail has been moved to the journal.
+    ``leaving``: a park, stall or end is on its way; until that is settled nothing else may be written for it.
+    ``flagged``: there is mail in its inbox that has not been collected yet; what comes later must not overtake it.
+    ``departed``: none of its code may run any more here; it waits to be terminated or given back.
+    """
+
+    __slots__ = (
+        "_attempts",
+        "_end",
+        "_gone_wanted",
+        "_last_item",
+        "_missed",
+        "_queued",
+        "_reason",
+        "_recovering",
+        "_seq",
+        "_taking",
+        "_time",
+        "_timers",
+        "definition",
+        "departed",
+        "engine",
+        "execution",
+        "flagged",
+        "id",
+        "key",
+        "leaving",
+        "mail",
+        "pending",
+    )
+
+    def __init__(self, engine: Engine, key: int, id: str, definition: str, execution: Execution) -> None:
+        self.engine = engine
+        self.key = key
+        self.id = id
+        self.definition = definition
+        self.execution = execution
+        self.pending = 0
+        self.mail = 0
+        self.leaving = False
+        self.flagged = False
+        self.departed = False
+        self._reason: str | None = None
+        self._seq = 0
+        self._time = 0
+        self._timers: dict[tuple[str, bool], Timer] | None = None
+        self._attempts: dict[str, Attempt] | None = None
+        self._gone_wanted = 0  # attempts that were let go and have not ended yet
+        self._queued: list[RunAction] | None = None
+        self._taking: dict[str, int] | None = None  # TAKEN records on their way
+        self._missed: list[tuple[Kind, str]] | None = None  # timers that fired while leaving
+        self._end: End | None = None
+        self._last_item = 0
+        self._recovering = False
+
+    # --- records ---
+
+    def begin(self, record: Record) -> None:
+        """Its creation is durable: run it."""
+        self._seq, self._time = record.seq, record.time
+        self._step(record)
+
+    def recover(self, records: Sequence[Record], mail: int) -> list[Command]:
+        """Replay a journal; what is outstanding. *mail*: how much of its mail that journal already holds."""
+        self.mail = mail
+        self._seq, self._time = records[-1].seq, records[-1].time
+        return self.execution.replay(records)
+
+    def append(self, kind: Kind, name: str, payload: bytes = b"") -> int:
+        """Write one record; it is fed when durable. Its sequence number."""
+        self._seq += 1
+        self._time = max(self._time, self.engine.clock.now())
+        self.pending += 1
+        self.engine.writer.append(self, Record(self._seq, kind, name, payload, self._time))
+        return self._seq
+
+    def feed(self, record: Record) -> None:
+        """A record of ours is durable: let the process see it."""
+        self.pending -= 1
+        if self._taking and record.kind is Kind.TAKEN:
+            self._taking.pop(record.name, None)
+        if self.departed:
+            self.try_leave()
+        else:
+            self._step(record)
+
+    def refused(self, error: DurableError) -> None:
+        """The store will not have our records: this process cannot go on here, and nothing of it is lost."""
+        self.engine.discard(self, error)
+
+    def _step(self, record: Record) -> None:
+        try:
+            with self.engine.watchdog.stepping(self.id):
+                commands = self.execution.feed(record)
+        except (KeyboardInterrupt, SystemExit):
+            self.release()  # the step is void; its journal knows how to go on
+            raise
+        if commands:
+            self.carry_out(commands)
+        if self._end is not None:
+            self.try_leave()
+        self.engine.consider(self)
+
+    # --- commands ---
+
+    def carry_out(self, commands: Sequence[Command], *, recovering: bool = False) -> None:
+        """Do what the kernel asks. *recovering*: these are the outstanding commands of a replayed journal."""
+        self._recovering = recovering
+        for command in commands:
+            _CARRY_OUT[type(command)](self, command)
+        self._recovering = False
+
+    def _take_value(self, command: TakeValue) -> None:
+        try:
+            value = command.factory()
+            if inspect.isawaitable(value):
+                raise InvalidAction(
+                    f"`get` {command.name!r} of process {self.id!r} was given a function that has to be awaited",
+                    fix=f"write `await proc.do(lambda: the_call(…), {command.name!r})`",
+                )
+            payload = self.engine.encode(value, self.id, command.name)
+        except Exception as error:
+            self.append(Kind.FAILED, command.name, encode_error(self.engine.codec, error))
+        else:
+            self.append(Kind.VALUE, command.name, payload)
+
+    def _record_intent(self, command: RecordIntent) -> None:
+        self.append(Kind.INTENT, command.name)
+
+    def _run_action(self, command: RunAction) -> None:
+        if command.intended and self._recovering:
+            self._interrupted(command.name, "a crash came between its start and its record")
+        elif command.due is not None and command.due > self.engine.clock.now():
+            self._set((command.name, False), command.due, self._start_action, command)
+        else:
+            self._start_action(command)
+
+    def _start_action(self, command: RunAction) -> None:
+        if self._timers:
+            self._timers.pop((command.name, False), None)
+        if self._gone_wanted or not self.engine.may_start(self):
+            self._queued = [*(self._queued or ()), command]
+            return
+        if self._attempts is None:
+            self._attempts = {}
+        attempt = self.engine.actions.start(self, command)
+        if attempt in self.engine.actions.running:
+            self._attempts[command.name] = attempt
+
+    def start_queued(self) -> None:
+        """Start what had to wait for an action that would not end, or for the lease."""
+        queued, self._queued = self._queued or (), None
+        for command in queued:
+            self._start_action(command)
+
+    def _cancel_action(self, command: CancelAction) -> None:
+        if self._timers and (timer := self._timers.pop((command.name, False), None)):
+            timer.cancel()
+        if self._queued:
+            self._queued = [queued for queued in self._queued if queued.name != command.name]
+        if self._attempts and (attempt := self._attempts.pop(command.name, None)):
+            self._gone_wanted += 1
+            self.engine.actions.let_go(attempt)
+
+    def _set_timer(self, command: SetTimer) -> None:
+        if isinstance(command.length, timedelta):
+            due = max(self._time, self.engine.clock.now()) + command.length // timedelta(microseconds=1)
+        else:
+            due = to_microseconds(command.length)
+        self.append(Kind.TIMER, command.name, self.engine.codec.encode((command.what, due)))
+
+    def _wake(self, command: Wake) -> None:
+        self._set((command.name, False), command.due, self._ring, Kind.FIRED, command.name)
+
+    def _alarm(self, command: Alarm) -> None:
+        self._set((command.name, True), command.due, self._ring, Kind.ALARM, command.name)
+
+    def _deadline(self, command: Deadline) -> None:
+        self._set(("", True), command.due, self._ring, Kind.CANCEL, "deadline")
+
+    def _cancel_timer(self, command: CancelTimer) -> None:
+        if self._timers and (timer := self._timers.pop((command.name, command.alarm), None)):
+            timer.cancel()
+
+    def _take(self, command: Take) -> None:
+        if self._taking is None:
+            self._taking = {}
+        if self._taking.get(command.name) != command.event:
+            self._taking[command.name] = command.event
+            self.append(Kind.TAKEN, command.name, self.engine.codec.encode(command.event))
+
+    def _report(self, command: Report) -> None:
+        self.report(command.done, command.total, command.message)
+
+    def report(self, done: float, total: float | None, message: str) -> None:
+        """Progress, from the process or from an action of it."""
+        self.engine.report(self, done, total, message)
+
+    # --- actions ---
+
+    def action_ended(self, attempt: Attempt, result: Any, error: BaseException | None) -> None:
+        command = attempt.command
+        if self._attempts:
+            self._attempts.pop(command.name, None)
+        if attempt.let_go:
+            self._gone_wanted += 1  # it timed out and may still be running
+        options = command.options
+        codec = self.engine.codec
+        if error is None:
+            try:
+                self.append(Kind.DONE, command.name, self.engine.encode(result, self.id, command.name))
+            except Exception as refused:
+                # The effect has happened: trying again would repeat it, so this is how the action ended.
+                self.append(Kind.FAILED, command.name, encode_error(codec, refused))
+        elif isinstance(error, KeyboardInterrupt | SystemExit):
+            pass  # on its way out of the loop; the action runs again where the process goes on
+        elif attempt.let_go and options.at_most_once:
+            self._interrupted(command.name, f"it took longer than {options.timeout}")
+        else:
+            self._action_failed(command, error)
+
+    def _action_failed(self, command: RunAction, error: BaseException) -> None:
+        retry = command.options.retry if command.options is not None else None
+        codec = self.engine.codec
+        if retry is not None and isinstance(error, Exception):
+            try:
+                pause = retry.next_delay(command.attempt, error, random())
+            except Exception as broken:
+                broken.__cause__ = error
+                error, pause = broken, None
+            if pause is not None:
+                now = max(self._time, self.engine.clock.now())
+                due = now + pause // timedelta(microseconds=1)
+                payload = codec.encode((command.attempt, due, encode_error(codec, error)))
+                self.append(Kind.ATTEMPT, command.name, payload)
+                return
+        self.append(Kind.FAILED, command.name, encode_error(codec, error))
+
+    def action_gone(self) -> None:
+        self._gone_wanted -= 1
+        if not self._gone_wanted:
+            self.start_queued()
+            self.try_leave()
+        self.engine.consider(self)
+
+    def _interrupted(self, name: str, why: str) -> None:
+        error = StepInterrupted(
+            f"How action {name!r} of process {self.id!r} ended is not known: {why}",
+            fix="find out whether its effect happened, then go on; it will not be started a second time",
+        )
+        self.append(Kind.FAILED, name, encode_error(self.engine.codec, error))
+
+    # --- timers ---
+
+    def _set(self, name: tuple[str, bool], due: int, function: Any, *args: Any) -> None:
+        if self._timers is None:
+            self._timers = {}
+        if old := self._timers.get(name):
+            old.cancel()
+        self._timers[name] = self.engine.timers.add(due, function, *args)
+
+    def _ring(self, kind: Kind, name: str) -> None:
+        if self._timers:
+            self._timers.pop(("", True) if kind is Kind.CANCEL else (name, kind is Kind.ALARM), None)
+        if self.leaving:
+            self._missed = [*(self._missed or ()), (kind, name)]
+        elif kind is Kind.CANCEL:
+            self.append(kind, name, self.engine.codec.encode("its time was over"))
+        else:
+            self.append(kind, name)
+
+    def wake_at(self) -> int | None:
+        """When it wants to run again by itself."""
+        return min((timer.due for timer in (self._timers or {}).values()), default=None)
+
+    # --- from outside ---
+
+    def raise_event(self, name: str, payload: bytes, key: str | None) -> None:
+        """Record an event, and who takes it if somebody waits: one commit for both."""
+        if key is not None and self.execution.has_event_key(name, key):
+            return
+        number = self.append(Kind.EVENT, name, payload)
+        waiter = self.execution.next_waiter(name)
+        if waiter is not None and waiter not in (self._taking or ()):
+            if self._taking is None:
+                self._taking = {}
+            self._taking[waiter] = number
+            self.append(Kind.TAKEN, waiter, self.engine.codec.encode(number))
+
+    def cancel(self, payload: bytes) -> None:
+        """Record a request to cancel."""
+        self.append(Kind.CANCEL, "request", payload)
+
+    def receive(self, items: Sequence[InboxItem]) -> str | None:
+        """Move mail from the inbox to the journal, in one batch. A reason if it says to terminate."""
+        for item in items:
+            if item.number <= self._last_item:
+                continue
+            self._last_item = item.number
+            self.mail += 1
+            self.engine.writer.take(self.key, item.number)
+            match item.kind:
+                case MailKind.EVENT:
+                    self.raise_event(item.name, item.payload, item.event_key)
+                case MailKind.CANCEL:
+                    self.cancel(item.payload)
+                case MailKind.TERMINATE:
+                    return str(self.engine.codec.decode(item.payload))
+                case MailKind.RESUME:
+                    pass
+        return None
+
+    # --- leaving ---
+
+    def is_waiting(self) -> bool:
+        """Whether only the outside can bring it on: nothing of it runs or is being written."""
+        return not (
+            self.pending
+            or self.leaving
+            or self._attempts
+            or self._gone_wanted
+            or self._queued
+            or self._end is not None
+            or self.departed
+        )
+
+    def accepts_records(self) -> bool:
+        """Whether an event or a request from this host may go straight into the journal, past the inbox."""
+        return not (self.leaving or self.flagged or self.departed)
+
+    def settled_back(self) -> None:
+        """Mail kept it from leaving: catch up on what came meanwhile."""
+        self.leaving = False
+        missed, self._missed = self._missed or (), None
+        for kind, name in missed:
+            self._ring(kind, name)
+
+    def try_leave(self) -> None:
+        """End, or leave as was decided, if nothing is in the way any more."""
+        # What is on its way to the journal must come first, and what was let go must have ended.
+        if self.leaving or self.flagged or self.pending:
+            return
+        if self._reason is not None:
+            self._write_end(Kind.TERMINATED, self._reason, self.engine.codec.encode(self._reason))
+        elif self.departed:
+            self.leaving = True
+            change = Park(self.key, self.engine.clock.now(), self.mail)
+            self.engine.writer.settle(change, lambda held: self.engine.released(self, held))
+        elif self._end is not None and not self._gone_wanted:
+            reason = self.execution.cancel_reason if self._end.kind is Kind.CANCELLED else None
+            self._write_end(self._end.kind, reason, self._end.payload)
+
+    def terminate(self, reason: str) -> None:
+        """End it without running any of its code."""
+        self._reason = reason
+        self.release()
+
+    def release(self) -> None:
+        """Drop what is in memory without running any of its code, and give it back, to be claimed afresh."""
+        self.departed = True
+        self.stop_actions()
+        let_go(self.execution.tasks(), self.execution.generators())
+        self.try_leave()
+
+    def stop_actions(self) -> None:
+        """Tell every action to stop and hear nothing of it any more; forget timers and what was queued."""
+        for attempt in (self._attempts or {}).values():
+            self.engine.actions.forget(attempt)
+        for timer in (self._timers or {}).values():
+            timer.cancel()
+        self._attempts = self._timers = self._queued = None
+
+    def notes(self) -> tuple[str, ...]:
+        """What the end record notes: drift, failures nobody saw, events nobody took."""
+        return self._end.notes if self._end is not None else ()
+
+    def _stall(self, command: Stall) -> None:
+        self.leaving = True
+        facts = {"process_id": self.id, "reason": str(command.error)}
+        logger.error("Process %r is stalled: %s", self.id, command.error, extra=facts)
+        self.stop_actions()
+        change = StallChange(self.key, str(command.error), self.mail)
+        self.engine.writer.settle(change, lambda held: self.engine.stalled(self, held))
+
+    def _finish(self, command: End) -> None:
+        self._end = command
+        for timer in (self._timers or {}).values():
+            timer.cancel()
+        self._timers = None
+        self.try_leave()
+
+    def _write_end(self, kind: Kind, reason: str | None, payload: bytes) -> None:
+        self.leaving = True
+        record = Record(self._seq + 1, kind, "", payload, max(self._time, self.engine.clock.now()))
+        change = EndChange(self.key, STATUS[kind], reason, record, self.mail)
+        self.engine.writer.settle(change, lambda held: self.engine.ended(self, record, held))
+
+
+_CARRY_OUT: dict[type, Any] = {
+    TakeValue: Resident._take_value,
+    RecordIntent: Resident._record_intent,
+    RunAction: Resident._run_action,
+    CancelAction: Resident._cancel_action,
+    SetTimer: Resident._set_timer,
+    Wake: Resident._wake,
+    Alarm: Resident._alarm,
+    Deadline: Resident._deadline,
+    CancelTimer: Resident._cancel_timer,
+    Take: Resident._take,
+    Report: Resident._report,
+    End: Resident._finish,
+    Stall: Resident._stall,
+}

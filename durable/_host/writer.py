@@ -1,0 +1,325 @@
+"""
+Group commit: while one batch commits, the next one collects, and each serves every process of the host.
+
+The writer knows what must happen after a commit: created processes begin, records are fed in their order, parks and
+ends are confirmed, senders get their answer. It delivers in slices, so that the next commit runs beside the delivery
+of the last one and the loop stays free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from time import monotonic
+from typing import Protocol
+
+from durable.errors import CorruptJournal, DurableError, SessionLost, StorageError
+from durable.journal import Record
+from durable.storage import (
+    Batch,
+    BatchResult,
+    Creation,
+    Delivery,
+    End,
+    JournalStorage,
+    Mail,
+    Park,
+    ProcessRow,
+    Stall,
+)
+
+logger = logging.getLogger("durable.host")
+
+_SLICE = 0.005  # seconds of delivery before other callbacks of the loop get their turn
+_RETRY_FROM, _RETRY_TO = 0.05, 5.0  # seconds between tries while the store fails
+
+
+class Fed(Protocol):
+    """Whoever gets a record once it is durable."""
+
+    key: int
+
+    def feed(self, record: Record) -> object: ...
+    def refused(self, error: DurableError) -> object: ...
+
+
+Created = Callable[[ProcessRow | None, BaseException | None], object]
+Settled = Callable[[bool], object]
+
+
+class _Round:
+    """One batch while it collects, and whom to tell when it is durable."""
+
+    __slots__ = ("batch", "created", "fed", "sent", "settled", "takers", "waiting")
+
+    def __init__(self, session: int | None) -> None:
+        self.batch = Batch(session)
+        self.created: list[tuple[str, Created]] = []
+        self.fed: list[tuple[Fed, Record]] = []
+        self.settled: list[tuple[int, Settled]] = []
+        self.sent: list[asyncio.Future[Delivery]] = []
+        self.waiting: list[asyncio.Future[None]] = []
+        self.takers: list[int] = []  # process keys, one per inbox item taken
+
+    def is_empty(self) -> bool:
+        batch = self.batch
+        return not (
+            self.fed or self.created or self.sent or self.settled or self.waiting or batch.taken or batch.progress
+        )
+
+    def deliver(self, result: BatchResult) -> Iterator[None]:
+        for id, created in self.created:
+            created(result.taken_ids.get(id), None)
+            yield
+        for resident, record in self.fed:
+            resident.feed(record)
+            yield
+        for key, settled in self.settled:
+            settled(key in result.held)
+            yield
+        for future, delivery in zip(self.sent, result.deliveries, strict=True):
+            if not future.done():
+                future.set_result(delivery)
+        for waiting in self.waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+
+    def fail_callers(self, error: BaseException) -> None:
+        """Who started or sent something gets the error at that line; what processes need stays for the next try."""
+        for _, created in self.created:
+            created(None, error)
+        for future in self.sent:
+            if not future.done():
+                future.set_exception(error)
+        self.created, self.sent = [], []
+        self.batch.creations, self.batch.mails = [], []
+
+    def fail(self, error: BaseException) -> None:
+        """Nothing of this round will ever be written."""
+        self.fail_callers(error)
+        for future in self.waiting:
+            if not future.done():
+                future.set_exception(error)
+
+
+class Writer:
+    """
+    The one way of a host or client into its store.
+
+    Args:
+        session: The fence of every batch; None for a client.
+        lost: Called once when the store says that the session is dead.
+    """
+
+    def __init__(self, storage: JournalStorage, session: int | None, lost: Callable[[], object]) -> None:
+        self._storage = storage
+        self._session = session
+        self._lost = lost
+        self._loop = asyncio.get_running_loop()
+        self._round = _Round(session)
+        self._number = 0
+        self._scheduled = False
+        self._committing: asyncio.Task[BatchResult] | None = None
+        self._deliveries: deque[Iterator[None]] = deque()
+        self._pumping = False
+        self._retry_in = _RETRY_FROM
+        self._retry: asyncio.TimerHandle | None = None
+        self._queue: deque[_Round] = deque()  # rounds that were put together already: retried or split ones
+        self._idle: asyncio.Future[None] | None = None
+        self._closed = False
+
+    # what can be written
+
+    def create(self, creation: Creation, created: Created) -> None:
+        """Create a process; *created* hears None when it is new, the row that has its id, or the error."""
+        self._round.batch.creations.append(creation)
+        self._round.created.append((creation.id, created))
+        self._want()
+
+    def append(self, resident: Fed, record: Record) -> None:
+        """Append *record* and feed it to *resident* once it is durable."""
+        self._round.batch.records.append((resident.key, record))
+        self._round.fed.append((resident, record))
+        self._want()
+
+    def take(self, key: int, number: int) -> None:
+        """Delete an inbox item of process *key*, together with the record it became."""
+        self._round.batch.taken.append(number)
+        self._round.takers.append(key)
+        self._want()
+
+    def send(self, mail: Mail) -> asyncio.Future[Delivery]:
+        """Put *mail* into the inbox of its process; durable when the future is done."""
+        future: asyncio.Future[Delivery] = self._loop.create_future()
+        self._round.batch.mails.append(mail)
+        self._round.sent.append(future)
+        self._want()
+        return future
+
+    def written(self) -> asyncio.Future[None]:
+        """Done when everything handed over until now is durable, or with the error that keeps it from being so."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._round.waiting.append(future)
+        self._want()
+        return future
+
+    def show(self, key: int, progress: bytes) -> None:
+        """Write the last progress of a process with the next batch."""
+        self._round.batch.progress[key] = progress
+        self._want()
+
+    def settle(self, change: Park | Stall | End, settled: Settled) -> None:
+        """Park, stall or end a process; *settled* hears whether mail kept it from happening."""
+        batch = self._round.batch
+        match change:
+            case Park():
+                batch.parks.append(change)
+            case Stall():
+                batch.stalls.append(change)
+            case End():
+                batch.ends.append(change)
+        self._round.settled.append((change.key, settled))
+        self._want()
+
+    # committing
+
+    def is_quiet(self) -> bool:
+        """Whether nothing is waiting, being written or being delivered."""
+        return self._committing is None and not self._deliveries and not self._queue and self._round.is_empty()
+
+    async def drain(self) -> None:
+        """Wait until everything is written and delivered."""
+        while not self.is_quiet():
+            if self._idle is None:
+                self._idle = self._loop.create_future()
+            await asyncio.shield(self._idle)
+
+    def close(self) -> None:
+        """Write and deliver nothing any more."""
+        self._closed = True
+        if self._retry is not None:
+            self._retry.cancel()
+        error = (
+            SessionLost("The host has closed") if self._session is not None else DurableError("The client has closed")
+        )
+        for round in (*self._queue, self._round):
+            round.fail(error)
+        self._queue.clear()
+        self._deliveries.clear()
+        self._round = _Round(self._session)
+
+    def _want(self) -> None:
+        if not self._scheduled and self._committing is None and self._retry is None:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        self._retry = None
+        if self._committing is not None or self._closed:
+            return
+        if self._queue:
+            round = self._queue.popleft()
+        elif not self._round.is_empty():
+            round, self._round = self._round, _Round(self._session)
+        else:
+            return
+        self._number += 1
+        round.batch.number = self._number
+        self._committing = self._loop.create_task(self._storage.commit(round.batch))
+        self._committing.add_done_callback(lambda task: self._committed(round, task))
+
+    def _committed(self, round: _Round, task: asyncio.Task[BatchResult]) -> None:
+        self._committing = None
+        if self._closed:
+            if not task.cancelled():
+                task.exception()
+            return
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is None:
+            self._retry_in = _RETRY_FROM
+            self._deliveries.append(round.deliver(task.result()))
+            if not self._pumping:
+                self._pump()
+        elif isinstance(error, SessionLost):
+            round.fail(error)
+            self.close()
+            self._lost()
+        else:
+            self._failed(round, error)
+        if self._queue or not self._round.is_empty():
+            self._want()
+        self._tell_idle()
+
+    def _pump(self) -> None:
+        # Never inside a task: process code is stepped from here.
+        self._pumping = True
+        until = monotonic() + _SLICE
+        while self._deliveries:
+            for _ in self._deliveries[0]:
+                if monotonic() > until:
+                    self._loop.call_soon(self._pump)
+                    return
+            if self._deliveries:  # a delivery may have closed the writer
+                self._deliveries.popleft()
+        self._pumping = False
+        self._tell_idle()
+
+    def _tell_idle(self) -> None:
+        if self._idle is not None and self.is_quiet():
+            self._idle.set_result(None)
+            self._idle = None
+
+    # when the store fails
+
+    def _failed(self, round: _Round, error: BaseException) -> None:
+        if isinstance(error, CorruptJournal):
+            self._split(round, error)
+            return
+        if not isinstance(error, StorageError):
+            error = _unexpected(error)
+        logger.error("The store refused a batch, trying again in %.2f s: %s", self._retry_in, error)
+        round.fail_callers(error)
+        if not round.is_empty():
+            self._queue.appendleft(round)
+        self._retry = self._loop.call_later(self._retry_in, self._flush)
+        self._retry_in = min(self._retry_in * 2, _RETRY_TO)
+
+    def _split(self, round: _Round, error: CorruptJournal) -> None:
+        """One process is to blame: commit each by itself, so that only that one hears of it."""
+        parts: dict[int, _Round] = {}
+
+        def part(key: int) -> _Round:
+            return parts.setdefault(key, _Round(self._session))
+
+        whole = round.batch
+        residents: dict[int, Fed] = {}
+        for (key, record), (resident, _) in zip(whole.records, round.fed, strict=True):
+            part(key).batch.records.append((key, record))
+            part(key).fed.append((resident, record))
+            residents[key] = resident
+        if len(residents) <= 1 and not round.created and not round.sent and not round.settled:
+            for resident in residents.values():
+                resident.refused(error)
+            return
+        for key, number in zip(round.takers, whole.taken, strict=True):
+            part(key).batch.taken.append(number)
+            part(key).takers.append(key)
+        settled = dict(round.settled)
+        for name in ("parks", "stalls", "ends"):
+            for change in getattr(whole, name):
+                getattr(part(change.key).batch, name).append(change)
+                part(change.key).settled.append((change.key, settled[change.key]))
+        rest = _Round(self._session)
+        rest.batch.creations, rest.created = whole.creations, round.created
+        rest.batch.mails, rest.sent, rest.waiting = whole.mails, round.sent, round.waiting
+        rest.batch.progress = whole.progress
+        self._queue.extendleft(reversed([*parts.values(), rest]))
+
+
+def _unexpected(error: BaseException) -> StorageError:
+    refused = StorageError(f"The store failed in a way it should not: {error!r}", fix="report it with this text")
+    refused.__cause__ = error
+    return refused

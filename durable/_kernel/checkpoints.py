@@ -1,0 +1,175 @@
+"""
+What a process asked for and has not got yet, what it was given before it asked, and the events nobody took.
+
+Everything is found by name. A record whose checkpoint has not been asked for is held until it is; a name is asked for
+once. The rules for events: first in first out per event name; taking is recorded, so that code inserted later cannot
+steal an event from an older waiter; a waiter that gives up puts its event back at the head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from durable._kernel.commands import Command
+from durable._kernel.loop import ProcessFuture, ProcessLoop
+from durable.journal import Kind, Record
+
+# Which records may answer which kind of checkpoint.
+ANSWERS: dict[str, frozenset[Kind]] = {
+    "get": frozenset({Kind.VALUE, Kind.FAILED}),
+    "do": frozenset({Kind.DONE, Kind.FAILED, Kind.ATTEMPT, Kind.INTENT}),
+    "delay": frozenset({Kind.TIMER, Kind.FIRED}),
+    "event": frozenset({Kind.TIMER, Kind.FIRED, Kind.TAKEN}),
+    "timeout": frozenset({Kind.TIMER, Kind.FIRED}),
+}
+
+
+class Ask(ProcessFuture):
+    """
+    A checkpoint that waits for its record: the future its waiter awaits.
+
+    ``command``: what the host was asked to do for it and has not answered yet. ``event``: the name of the event it
+    waits for; ``promised``: number of the event that shall be its own once TAKEN is recorded; ``due``: of its timer.
+    """
+
+    __slots__ = ("command", "due", "event", "name", "promised", "taken", "what")
+
+    def __init__(self, loop: ProcessLoop, what: str, name: str) -> None:
+        super().__init__(loop)
+        self.what = what
+        self.name = name
+        self.command: Command | None = None
+        self.event: str | None = None
+        self.promised: int | None = None
+        self.taken: int | None = None
+        self.due: int | None = None
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if not super().cancel(msg):
+            return False
+        loop = self.get_loop()
+        assert isinstance(loop, ProcessLoop)
+        loop.owner.withdraw(self)
+        return True
+
+
+class ArrivedEvent(NamedTuple):
+    """An event in the journal: its number is the sequence number of its EVENT record."""
+
+    number: int
+    name: str
+    payload: bytes
+
+
+class Mailbox:
+    """Events that arrived and are not taken, in the order they would be taken; and who waits for which."""
+
+    __slots__ = ("_arrived", "_queues", "_waiters", "keys")
+
+    def __init__(self) -> None:
+        self._arrived: dict[int, ArrivedEvent] = {}
+        self._queues: dict[str, list[int]] = {}
+        self._waiters: dict[str, list[Ask]] = {}
+        self.keys: set[tuple[str, str]] = set()  # of events raised with a de-duplication key
+
+    def arrive(self, event: ArrivedEvent) -> None:
+        self._arrived[event.number] = event
+        self._queues.setdefault(event.name, []).append(event.number)
+
+    def wait(self, ask: Ask) -> None:
+        assert ask.event is not None
+        self._waiters.setdefault(ask.event, []).append(ask)
+
+    def stop_waiting(self, ask: Ask) -> None:
+        assert ask.event is not None
+        waiters = self._waiters[ask.event]
+        waiters.remove(ask)
+        if not waiters:
+            del self._waiters[ask.event]
+
+    def first_waiter(self, event: str) -> Ask | None:
+        """The oldest waiter for *event* that is not promised one yet."""
+        return next((ask for ask in self._waiters.get(event, ()) if ask.promised is None), None)
+
+    def match(self, event: str) -> Ask | None:
+        """Promise the first free event of this name to the oldest waiter without one; None when there is no pair."""
+        ask = self.first_waiter(event)
+        if ask is None:
+            return None
+        promised = {waiter.promised for waiter in self._waiters[event]}
+        number = next((number for number in self._queues.get(event, ()) if number not in promised), None)
+        if number is None:
+            return None
+        ask.promised = number
+        return ask
+
+    def revoke(self, number: int) -> Ask | None:
+        """Take back the promise of event *number*, because the journal gave it to somebody else."""
+        event = self._arrived[number].name
+        for ask in self._waiters.get(event, ()):
+            if ask.promised == number:
+                ask.promised = None
+                return ask
+        return None
+
+    def remove(self, number: int) -> ArrivedEvent | None:
+        """Take event *number* out of its queue; None if it is not there."""
+        event = self._arrived.get(number)
+        if event is None or number not in (queue := self._queues.get(event.name, [])):
+            return None
+        queue.remove(number)
+        return event
+
+    def arrived(self, number: int) -> ArrivedEvent:
+        """Event *number*, in its queue or reserved."""
+        return self._arrived[number]
+
+    def put_back(self, number: int) -> str:
+        """Return an event to the head of its queue; its name."""
+        event = self._arrived[number]
+        self._queues.setdefault(event.name, []).insert(0, number)
+        return event.name
+
+    def consume(self, number: int) -> None:
+        """Forget an event that has reached its waiter."""
+        self._arrived.pop(number, None)
+
+    def untaken(self) -> Iterator[ArrivedEvent]:
+        """Events still in their queues, in the order of arrival."""
+        left = sorted(number for queue in self._queues.values() for number in queue)
+        return (self._arrived[number] for number in left)
+
+    def waited_for(self) -> dict[str, str]:
+        """Event name by checkpoint name, of everything that waits for an event."""
+        return {ask.name: event for event, waiters in self._waiters.items() for ask in waiters}
+
+
+class Checkpoints:
+    """The names of one process: asked for, waiting, and recorded before they were asked for."""
+
+    __slots__ = ("asked", "held", "mailbox", "waiting")
+
+    def __init__(self) -> None:
+        self.asked: set[str] = set()
+        self.waiting: dict[str, Ask] = {}
+        self.held: dict[str, list[Record]] | None = None
+        self.mailbox: Mailbox | None = None
+
+    def hold(self, name: str, record: Record) -> None:
+        """Keep a record until its checkpoint is asked for."""
+        if self.held is None:
+            self.held = {}
+        self.held.setdefault(name, []).append(record)
+
+    def release(self, name: str) -> list[Record]:
+        """The records held for *name*, in journal order; they are no longer held."""
+        if self.held is None:
+            return []
+        return self.held.pop(name, [])
+
+    def mail(self) -> Mailbox:
+        """The mailbox, made when the first event arrives or is waited for."""
+        if self.mailbox is None:
+            self.mailbox = Mailbox()
+        return self.mailbox

@@ -1,0 +1,127 @@
+"""What the kernel asks the host to do: a closed union of frozen data, each naming what makes it go away again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from durable.errors import DurableError
+from durable.journal import Kind
+
+
+class TakeValue(NamedTuple):
+    """Call *factory* and record VALUE (or FAILED)."""
+
+    name: str
+    factory: Callable[[], Any]
+
+
+class RunAction(NamedTuple):
+    """
+    Run an attempt of *action* at *due* (None: now); record DONE, FAILED or ATTEMPT.
+
+    *options* is whatever the process side gave for the host (retry, timeout); the kernel does not look into it.
+    *intended*: INTENT is recorded; if this command comes out of a replay, how the action ended is unknown.
+    """
+
+    name: str
+    action: Callable[[], Any]
+    options: Any
+    attempt: int = 1
+    due: int | None = None
+    intended: bool = False
+
+
+class RecordIntent(NamedTuple):
+    """Record INTENT; *run* follows when that is durable. For an `at_most_once` action."""
+
+    name: str
+    run: RunAction
+
+
+class CancelAction(NamedTuple):
+    """Nobody waits for this action any more: tell it; record nothing of it."""
+
+    name: str
+
+
+class SetTimer(NamedTuple):
+    """Record TIMER for checkpoint *name* of kind *what*: due after *length*, or at that moment."""
+
+    name: str
+    what: str
+    length: timedelta | datetime
+
+
+class Wake(NamedTuple):
+    """Record FIRED for the named timer when *due* has come."""
+
+    name: str
+    due: int
+
+
+class Alarm(NamedTuple):
+    """Record ALARM under this *name* when *due* has come: an unnamed timer of asyncio."""
+
+    name: str
+    due: int
+
+
+class Deadline(NamedTuple):
+    """Record CANCEL "deadline" when *due* has come, unless the process has ended."""
+
+    due: int
+
+
+class CancelTimer(NamedTuple):
+    """The SetTimer, Wake or (*alarm*) Alarm of this name is no longer wanted."""
+
+    name: str
+    alarm: bool = False
+
+
+class Take(NamedTuple):
+    """Record TAKEN: checkpoint *name* takes the event recorded as number *event*."""
+
+    name: str
+    event: int
+
+
+class Report(NamedTuple):
+    """Show this progress to whoever watches; not recorded, never outstanding."""
+
+    done: float
+    total: float | None
+    message: str
+
+
+class End(NamedTuple):
+    """Record this last record. *failure* says why a result could not be recorded as it was, for the log."""
+
+    kind: Kind
+    payload: bytes
+    notes: tuple[str, ...] = ()
+
+
+class Stall(NamedTuple):
+    """The process cannot go on with this code; keep its journal and let it go."""
+
+    error: DurableError
+
+
+Command = (
+    TakeValue
+    | RecordIntent
+    | RunAction
+    | CancelAction
+    | SetTimer
+    | Wake
+    | Alarm
+    | Deadline
+    | CancelTimer
+    | Take
+    | Report
+    | End
+    | Stall
+)

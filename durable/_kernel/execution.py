@@ -1,0 +1,630 @@
+"""
+One process, replayed: `feed` a record, get commands.
+
+Belongs here: what each kind of record does to a process, the life of its function from start to end, and which
+commands are outstanding. Not here: how records are found by name (`checkpoints`), how callbacks run (`loop`), what a
+process may write (`durable.process`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from contextvars import Context
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from durable._kernel.checkpoints import ANSWERS, ArrivedEvent, Ask, Checkpoints
+from durable._kernel.commands import (
+    Alarm,
+    CancelAction,
+    CancelTimer,
+    Command,
+    Deadline,
+    End,
+    RecordIntent,
+    Report,
+    RunAction,
+    SetTimer,
+    Stall,
+    Take,
+    TakeValue,
+    Wake,
+)
+from durable._kernel.loop import ProcessLoop, ProcessTask, TimerCallback
+from durable.codec import Codec, decode_error, encode_error
+from durable.errors import Drift, DuplicateCheckpoint, DurableError, NonDeterminismError
+from durable.journal import ENDS, Kind, Record
+
+KERNEL_VERSION = 1
+
+
+class Program(NamedTuple):
+    """What is run: ``body(execution, args, kwargs)`` makes the coroutine; ``renames`` maps old names to new ones."""
+
+    body: Callable[[Execution, tuple[Any, ...], dict[str, Any]], Coroutine[Any, Any, Any]]
+    renames: Mapping[str, str] = {}
+    strict: bool = False
+
+
+class Given:
+    """A recorded value at the checkpoint that asks for it: awaiting it does not suspend."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __await__(self) -> Any:
+        return self.value
+        yield
+
+
+class Execution:
+    """
+    A process as a function of its journal so far.
+
+    Args:
+        process_id: Its id; salts the counter of its tasks, so that asyncio's own sets stay spread out.
+        program: The process function and what its author promised about old names.
+        codec: Turns payloads into values; the same for the life of a journal.
+
+    `feed` and `replay` must be called from a plain callback of the host's loop, never inside a task. If they raise
+    (KeyboardInterrupt and SystemExit out of process code), the execution is void: build a new one from the journal.
+    """
+
+    __slots__ = (
+        "_alarms",
+        "_checkpoints",
+        "_closing",
+        "_codec",
+        "_commands",
+        "_deadline",
+        "_early_alarms",
+        "_end",
+        "_failed",
+        "_generators",
+        "_loop",
+        "_main",
+        "_notes",
+        "_position",
+        "_program",
+        "_tasks",
+        "_upcoming",
+        "cancel_reason",
+        "cancelled_by_deadline",
+        "process_id",
+        "replaying",
+        "stalled",
+    )
+
+    def __init__(self, process_id: str, program: Program, codec: Codec) -> None:
+        self.process_id = process_id
+        self.replaying = False
+        self.stalled: DurableError | None = None
+        self.cancel_reason: str | None = None
+        self.cancelled_by_deadline = False
+        self._program = program
+        self._codec = codec
+        self._commands: list[Command] = []
+        self._checkpoints = Checkpoints()
+        self._alarms: dict[str, TimerCallback] | None = None
+        self._early_alarms: set[str] | None = None
+        self._deadline: int | None = None
+        self._loop: ProcessLoop = None  # type: ignore[assignment]  # made by STARTED, the first record
+        self._main: ProcessTask = None  # type: ignore[assignment]
+        self._tasks: dict[ProcessTask, None] | None = None
+        self._failed: list[ProcessTask] | None = None
+        self._generators: list[AsyncGenerator[Any, Any]] | None = None
+        self._notes: tuple[str, ...] = ()
+        self._closing = False
+        self._end: End | None = None
+        self._upcoming: Sequence[Record] = ()
+        self._position = 0
+
+    # --- records in, commands out ---
+
+    def feed(self, record: Record) -> list[Command]:
+        """Hand one durable record to the process, run it until it waits again; what it newly asks for."""
+        self._advance(record)
+        commands, self._commands = self._commands, []
+        return commands
+
+    def replay(self, records: Sequence[Record], fast: bool = True) -> list[Command]:
+        """
+        Feed all *records*; what is outstanding at their end.
+
+        With *fast*, a checkpoint whose record is next and that nothing could come before returns without suspending;
+        the choices of the process are the same either way.
+        """
+        self.replaying = True
+        if fast and not self._program.renames:
+            self._upcoming = records
+        self._position = 0
+        while self._position < len(records):
+            record = records[self._position]
+            self._position += 1
+            self._advance(record)
+        self.replaying = False
+        self._upcoming = ()
+        self._commands.clear()
+        return self.outstanding()
+
+    def outstanding(self) -> list[Command]:
+        """Every command that was asked for and not answered by a record yet, in the order asked."""
+        if self.stalled is not None:
+            return [Stall(self.stalled)]
+        if self._end is not None:
+            return [self._end]
+        commands: list[Command] = []
+        if self._deadline is not None and self.cancel_reason is None:
+            commands.append(Deadline(self._deadline))
+        for ask in self._checkpoints.waiting.values():
+            if ask.command is not None:
+                commands.append(ask.command)
+            if ask.promised is not None:
+                commands.append(Take(ask.name, ask.promised))
+        commands += [Alarm(alarm.name, alarm.due) for alarm in (self._alarms or {}).values()]
+        return commands
+
+    def _advance(self, record: Record) -> None:
+        if self.stalled is not None or record.kind in ENDS:
+            return
+        if record.kind is Kind.STARTED:
+            self._loop = ProcessLoop(self, zlib.crc32(self.process_id.encode()), record.time)
+        self._loop.now = max(self._loop.now, record.time)
+        self._loop.step(self._accept, record)
+        while self._main is not None and self._main.done() and self.stalled is None and self._end is None:
+            if not self._settle():
+                break
+
+    def _accept(self, record: Record) -> None:
+        try:
+            match record.kind:
+                case Kind.STARTED:
+                    self._start(record)
+                case Kind.EVENT:
+                    self._arrive(record)
+                case Kind.CANCEL:
+                    self._cancel(record)
+                case Kind.ALARM:
+                    self._fire(record.name)
+                case _:
+                    self._answer(record)
+        except DurableError as error:  # a payload that cannot be read; no code of the process has run yet
+            return self._stall(error)
+        if self._end is not None and self._main.done():
+            self._finish()  # something arrived between the end and its record: list it
+
+    def _start(self, record: Record) -> None:
+        try:
+            _version, _python, args, kwargs, timeout = self._codec.decode(record.payload)
+            coroutine = self._program.body(self, tuple(args), kwargs)
+        except TypeError as error:
+            if isinstance(error, DurableError):
+                raise
+            return self._stall(
+                NonDeterminismError(
+                    f"Process {self.process_id!r} was started with arguments that {record.name!r} does not take any more",
+                    error=error,
+                    fix="give the new parameter a default, deploy, then resume the process",
+                )
+            )
+        if timeout is not None:
+            self._deadline = record.time + timeout
+            self._emit(Deadline(self._deadline))
+        self._main = self._loop.create_main_task(coroutine)
+
+    def _answer(self, record: Record) -> None:
+        name = self._program.renames.get(record.name, record.name)
+        ask = self._checkpoints.waiting.get(name)
+        if ask is not None:
+            self._apply(ask, record)
+        elif name not in self._checkpoints.asked:
+            if record.kind is Kind.TAKEN:  # reserved for its waiter: code that asks earlier must not get it
+                number = self._codec.decode(record.payload)
+                self._revoke(number)
+                self._checkpoints.mail().remove(number)
+            self._checkpoints.hold(name, record)
+
+    def _apply(self, ask: Ask, record: Record) -> None:
+        kind = record.kind
+        if kind not in ANSWERS[ask.what]:
+            return self._mismatch(ask.what, ask.name, record)
+        if kind is Kind.DONE or kind is Kind.VALUE:
+            self._resolve(ask, self._codec.decode(record.payload))
+        elif kind is Kind.FAILED:
+            self._reject(ask, decode_error(self._codec, record.payload))
+        elif kind is Kind.TAKEN:
+            self._take(ask, self._codec.decode(record.payload))
+        elif kind is Kind.FIRED:
+            self._fired(ask)
+        elif kind is Kind.TIMER:
+            self._timer_set(ask, record)
+        elif kind is Kind.ATTEMPT:
+            attempt, due, _error = self._codec.decode(record.payload)
+            self._again(ask, attempt=attempt + 1, due=due)
+        elif kind is Kind.INTENT:
+            self._again(ask, intended=True)
+
+    def _timer_set(self, ask: Ask, record: Record) -> None:
+        what, due = self._codec.decode(record.payload)
+        if what != ask.what:
+            return self._mismatch(ask.what, ask.name, record)
+        ask.due = due
+        if due <= record.time:
+            self._fired(ask)
+        else:
+            ask.command = Wake(ask.name, due)
+            self._emit(ask.command)
+
+    def _again(self, ask: Ask, **changes: Any) -> None:
+        assert isinstance(ask.command, RunAction | RecordIntent)
+        command = ask.command.run if isinstance(ask.command, RecordIntent) else ask.command
+        ask.command = command._replace(**changes)
+        self._emit(ask.command)
+
+    # --- how a checkpoint ends ---
+
+    def _resolve(self, ask: Ask, value: Any) -> None:
+        self._drop(ask)
+        ask.set_result(value)
+
+    def _reject(self, ask: Ask, error: Exception) -> None:
+        self._drop(ask)
+        ask.set_exception(error)
+        ask.exception()  # a waiter that was cancelled in the same step never looks: no warning about that
+
+    def _fired(self, ask: Ask) -> None:
+        assert ask.due is not None
+        ask.command = None
+        if ask.what == "event":
+            self._reject(ask, TimeoutError(f"No event {ask.event!r} came in time for checkpoint {ask.name!r}"))
+        else:
+            self._resolve(ask, timedelta(microseconds=max(0, self._loop.now - ask.due)))
+
+    def _take(self, ask: Ask, number: int) -> None:
+        mailbox = self._checkpoints.mail()
+        if ask.promised != number:
+            self._revoke(number)
+        event = mailbox.remove(number) or mailbox.arrived(number)
+        ask.promised, ask.taken = None, number
+        if ask.command is not None:
+            self._retract(ask, CancelTimer(ask.name))
+        value, _key = self._codec.decode(event.payload)
+        self._resolve(ask, value)
+
+    def _drop(self, ask: Ask) -> None:
+        del self._checkpoints.waiting[ask.name]
+        if ask.event is not None:
+            mailbox = self._checkpoints.mail()
+            mailbox.stop_waiting(ask)
+            if ask.promised is not None:
+                ask.promised = None
+                self._match(ask.event)
+
+    def withdraw(self, ask: Ask) -> None:
+        """Its waiter gave up before its record came: whatever the host does for it is not wanted any more."""
+        if self._checkpoints.waiting.get(ask.name) is not ask:
+            return
+        if ask.command is not None and ask.what != "get":
+            cancel = CancelAction(ask.name) if ask.what == "do" else CancelTimer(ask.name)
+            self._retract(ask, cancel)
+        self._drop(ask)
+
+    def received(self, ask: Ask) -> None:
+        """The event of *ask* has reached its waiter."""
+        assert ask.taken is not None
+        self._checkpoints.mail().consume(ask.taken)
+
+    def put_back(self, ask: Ask) -> None:
+        """The waiter of *ask* was given its event and cancelled in the same step: the event is the next in line again."""
+        assert ask.taken is not None
+        self._match(self._checkpoints.mail().put_back(ask.taken))
+
+    # --- what process code asks for ---
+
+    def take_value(self, name: str, factory: Callable[[], Any]) -> Ask | Given:
+        if (given := self._given(name, Kind.VALUE)) is not None:
+            return given
+        return self._ask("get", name, TakeValue(name, factory))
+
+    def run_action(self, name: str, action: Callable[[], Any], options: Any, at_most_once: bool) -> Ask | Given:
+        if (given := self._given(name, Kind.DONE)) is not None:
+            return given
+        command = RunAction(name, action, options)
+        return self._ask("do", name, RecordIntent(name, command) if at_most_once else command)
+
+    def set_timer(self, what: str, name: str, length: timedelta | datetime) -> Ask:
+        return self._ask(what, name, SetTimer(name, what, length))
+
+    def wait_event(self, name: str, event: str, timeout: timedelta | None) -> Ask:
+        command = None if timeout is None else SetTimer(name, "event", timeout)
+        ask = self._ask("event", name, command, event)
+        if not ask.done():
+            self._match(event)
+        return ask
+
+    def report(self, done: float, total: float | None, message: str) -> None:
+        if not self.replaying:
+            self._emit(Report(done, total, message))
+
+    def _ask(self, what: str, name: str, command: Command | None, event: str | None = None) -> Ask:
+        self._claim_name(name)
+        ask = Ask(self._loop, what, name)
+        ask.command = command
+        checkpoints = self._checkpoints
+        checkpoints.waiting[name] = ask
+        if event is not None:
+            ask.event = event
+            checkpoints.mail().wait(ask)
+        held = checkpoints.release(name) if checkpoints.held else ()
+        if command is not None and not held:
+            self._emit(command)
+        for record in held:
+            if ask.done() or self.stalled is not None:
+                break
+            try:
+                self._apply(ask, record)
+            except DurableError as error:
+                self._stall(error)
+        return ask
+
+    def _given(self, name: str, kind: Kind) -> Given | None:
+        # Only where a suspension would come straight back here: the record is next, nothing else could run before it.
+        position = self._position
+        if position >= len(self._upcoming):
+            return None
+        record = self._upcoming[position]
+        if record.name != name or record.kind is not kind or not self._loop.idle():
+            return None
+        task = asyncio.current_task(self._loop)
+        if task is None or task._must_cancel or self._checkpoints.held or self.stalled is not None:  # type: ignore[attr-defined]
+            return None
+        self._claim_name(name)
+        try:
+            value = self._codec.decode(record.payload)
+        except DurableError:
+            self._checkpoints.asked.discard(name)
+            return None  # the slow way reports it
+        self._position = position + 1
+        self._loop.now = max(self._loop.now, record.time)
+        return Given(value)
+
+    def _claim_name(self, name: str) -> None:
+        if name in self._checkpoints.asked:
+            raise DuplicateCheckpoint(
+                f"Process {self.process_id!r} used the checkpoint name {name!r} a second time",
+                fix=f"give it a name of its own, or put the loop or branch into `proc.scope(…)`, as in scope 1: {name!r}",
+            )
+        self._checkpoints.asked.add(name)
+
+    # --- events, alarms, cancellation ---
+
+    def _arrive(self, record: Record) -> None:
+        try:
+            _value, key = self._codec.decode(record.payload)
+        except DurableError:
+            key = None  # an undecodable event stalls the process only if it is taken
+        mailbox = self._checkpoints.mail()
+        if key is not None:
+            if (record.name, key) in mailbox.keys:
+                return
+            mailbox.keys.add((record.name, key))
+        mailbox.arrive(ArrivedEvent(record.seq, record.name, record.payload))
+        self._match(record.name)
+
+    def _match(self, event: str) -> None:
+        ask = self._checkpoints.mail().match(event)
+        if ask is not None:
+            assert ask.promised is not None
+            self._emit(Take(ask.name, ask.promised))
+
+    def _revoke(self, number: int) -> None:
+        loser = self._checkpoints.mail().revoke(number)
+        if loser is not None:
+            assert loser.event is not None
+            self._match(loser.event)
+
+    def next_waiter(self, event: str) -> str | None:
+        """The checkpoint that would take an event of this name if one arrived now."""
+        mailbox = self._checkpoints.mailbox
+        ask = None if mailbox is None else mailbox.first_waiter(event)
+        return None if ask is None else ask.name
+
+    def has_event_key(self, event: str, key: str) -> bool:
+        """Whether an event of this name with this de-duplication key is in the journal."""
+        mailbox = self._checkpoints.mailbox
+        return mailbox is not None and (event, key) in mailbox.keys
+
+    def waits(self) -> list[tuple[str, str, str | None]]:
+        """(kind, checkpoint name, event name) of everything the process waits for."""
+        return [(ask.what, ask.name, ask.event) for ask in self._checkpoints.waiting.values()]
+
+    def set_alarm(self, alarm: TimerCallback) -> None:
+        if self._early_alarms and alarm.name in self._early_alarms:
+            self._early_alarms.discard(alarm.name)
+            self._loop.fire(alarm)
+            return
+        if self._alarms is None:
+            self._alarms = {}
+        self._alarms[alarm.name] = alarm
+        self._emit(Alarm(alarm.name, alarm.due))
+
+    def cancel_alarm(self, alarm: TimerCallback) -> None:
+        if self._alarms and self._alarms.pop(alarm.name, None) is not None:
+            self._withdraw_command(Alarm(alarm.name, alarm.due), CancelTimer(alarm.name, alarm=True))
+
+    def _fire(self, name: str) -> None:
+        alarm = self._alarms.pop(name, None) if self._alarms else None
+        if alarm is not None:
+            self._loop.fire(alarm)
+        elif not self._loop.has_set(name):
+            if self._early_alarms is None:
+                self._early_alarms = set()
+            self._early_alarms.add(name)
+
+    def _cancel(self, record: Record) -> None:
+        if self.cancel_reason is not None or self._main.done():
+            return  # a second request must not disturb the compensation of the first
+        self.cancel_reason = self._codec.decode(record.payload)
+        self.cancelled_by_deadline = record.name == "deadline"
+        tasks = [self._main, *(self._tasks or ())]
+        before = [task.cancelling() for task in tasks]
+        self._main.cancel(self.cancel_reason)
+        # Delivered, so taken back at once: `timeout` and `TaskGroup` in the compensation count from zero again.
+        for task, count in zip(tasks, before, strict=True):
+            while task.cancelling() > count:
+                task.uncancel()
+
+    # --- the life of the function ---
+
+    def task_created(self, task: ProcessTask) -> None:
+        if self._tasks is None:
+            self._tasks = {}
+        self._tasks[task] = None
+        task.add_done_callback(self._task_done, context=_EMPTY)
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        assert isinstance(task, ProcessTask)
+        if self._tasks is not None:
+            self._tasks.pop(task, None)
+        if not task.cancelled() and task._log_traceback:  # type: ignore[attr-defined]
+            self._failed = [failed for failed in self._failed or () if failed._log_traceback]  # type: ignore[attr-defined]
+            self._failed.append(task)
+
+    def generator_started(self, generator: AsyncGenerator[Any, Any]) -> None:
+        # Held until the process ends: an abandoned generator is closed there, at a point the journal fixes, and not
+        # whenever the garbage collector finds it.
+        self._generators = [known for known in self._generators or () if known.ag_frame is not None]
+        self._generators.append(generator)
+
+    def unhandled(self, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        self._notes += (f"{context.get('message', 'error')}: {error!r}",)
+
+    def _settle(self) -> bool:
+        """The function is over: cancel what it left behind and close its generators, then end. False: wait for more."""
+        if not self._closing:
+            self._closing = True
+            if self._tasks:
+                self._loop.step(self._cancel_tasks)
+                return True
+        if self._tasks:
+            return False
+        generators = [generator for generator in self._generators or () if generator.ag_frame is not None]
+        self._generators = None
+        if generators:
+            self._loop.step(self._close_generators, generators)
+            return True
+        self._finish()
+        return False
+
+    def _cancel_tasks(self) -> None:
+        for task in list(self._tasks or ()):
+            task.cancel()
+
+    def _close_generators(self, generators: list[AsyncGenerator[Any, Any]]) -> None:
+        for generator in generators:
+            self._loop.create_task(_close(generator))
+
+    def _finish(self) -> None:
+        drift = self._drift()
+        if drift and self._program.strict:
+            return self._stall(
+                Drift(
+                    f"Process {self.process_id!r} is strict, and its journal holds what the code never asks for",
+                    recorded=", ".join(drift),
+                    fix="deploy code that asks for these checkpoints (see `renames=`), then resume the process",
+                )
+            )
+        for name in [*self._checkpoints.waiting]:
+            self._checkpoints.waiting[name].cancel()
+        self._end = self._outcome(tuple(self._collect_notes(drift)))
+        self._emit(self._end)
+
+    def _outcome(self, notes: tuple[str, ...]) -> End:
+        main = self._main
+        if main.cancelled() and self.cancel_reason is not None:
+            reason = (self.cancel_reason, self.cancelled_by_deadline, list(notes))
+            return End(Kind.CANCELLED, self._codec.encode(reason), notes)
+        error = asyncio.CancelledError() if main.cancelled() else main.exception()
+        if error is None:
+            try:
+                return End(Kind.COMPLETED, self._codec.encode((main.result(), list(notes))), notes)
+            except DurableError as refused:
+                refused.add_note(f"It is the result of process {self.process_id!r}.")
+                error = refused
+        return End(Kind.ERRED, self._codec.encode((encode_error(self._codec, error), list(notes))), notes)
+
+    def _collect_notes(self, drift: list[str]) -> list[str]:
+        for task in self._failed or ():
+            if task._log_traceback:  # type: ignore[attr-defined]
+                self._notes += (f"task {task.get_name()!r} failed and was never awaited: {task.exception()!r}",)
+        self._failed = None
+        notes = [*self._notes, *(f"recorded but never asked for: {name}" for name in drift)]
+        if self._checkpoints.mailbox is not None:
+            notes += [f"event never taken: {event.name}" for event in self._checkpoints.mailbox.untaken()]
+        return notes
+
+    def _drift(self) -> list[str]:
+        held = self._checkpoints.held or {}
+        names = [f"{records[0].kind.name} {name!r}" for name, records in held.items()]
+        return names + [f"ALARM {name!r}" for name in sorted(self._early_alarms or ())]
+
+    # --- for whoever has to let go of a waiting process ---
+
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """Every task of the process that has not finished."""
+        if self._main is None:
+            return []
+        return [task for task in (self._main, *(self._tasks or ())) if not task.done()]
+
+    def generators(self) -> list[AsyncGenerator[Any, Any]]:
+        """Every async generator that was started and has not finished."""
+        return [generator for generator in self._generators or () if generator.ag_frame is not None]
+
+    # --- commands ---
+
+    def _emit(self, command: Command) -> None:
+        if not self.replaying and (self.stalled is None or isinstance(command, Stall)):
+            self._commands.append(command)
+
+    def _retract(self, ask: Ask, cancel: Command) -> None:
+        command, ask.command = ask.command, None
+        assert command is not None
+        self._withdraw_command(command, cancel)
+
+    def _withdraw_command(self, command: Command, cancel: Command) -> None:
+        if command in self._commands:  # asked for and given up in one step: the host need not hear of it
+            self._commands.remove(command)
+        else:
+            self._emit(cancel)
+
+    def _mismatch(self, what: str, name: str, record: Record) -> None:
+        when = datetime.fromtimestamp(record.time / 1_000_000, UTC)
+        self._stall(
+            NonDeterminismError(
+                f"Process {self.process_id!r} asked for {what} {name!r}, but its journal holds another kind of checkpoint "
+                "of that name",
+                journal=f"record {record.seq}, {record.kind.name} {record.name!r}, written {when:%Y-%m-%d %H:%M:%S}Z",
+                code=f"{what} {name!r}",
+                fix=f"give the new checkpoint its own name and deploy; then resume {self.process_id!r} (nothing is lost)",
+            )
+        )
+
+    def _stall(self, error: DurableError) -> None:
+        """Stop where the process is: no code of it runs any more, not even a `finally`."""
+        self.stalled = error
+        self._commands.clear()
+        self._emit(Stall(error))
+        if self._loop.is_running():
+            self._loop.halt()
+
+
+async def _close(generator: AsyncGenerator[Any, Any]) -> None:
+    await generator.aclose()
+
+
+_EMPTY = Context()

@@ -1,0 +1,383 @@
+"""
+`ProcessClient`: start, look, raise, cancel; from any program that reaches the store, without running anything itself.
+
+`ProcessHost` is a client that also runs processes, and takes the short way to those it owns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Collection
+from datetime import timedelta
+from secrets import randbits
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from uuid import uuid4
+
+from durable._host.clock import Clock, SystemClock, to_datetime
+from durable._host.endings import Endings
+from durable._host.writer import Writer
+from durable._kernel.execution import KERNEL_VERSION
+from durable.codec import Codec, MessagePackCodec
+from durable.definition import Invocation
+from durable.errors import (
+    DurableError,
+    HostClosed,
+    InvalidDefinition,
+    PayloadTooLarge,
+    ProcessEnded,
+    ProcessExists,
+    ProcessNotFound,
+)
+from durable.handle import Handle, HistoryEntry, ProcessStatus, Progress
+from durable.journal import ENDS, ID_LIMIT, Kind, Record, check_name
+from durable.outcome import outcome
+from durable.process import Event
+from durable.storage import (
+    ENDED,
+    Creation,
+    Delivery,
+    JournalStorage,
+    Mail,
+    MailKind,
+    ProcessRow,
+    Status,
+    open_storage,
+)
+
+R = TypeVar("R")
+
+PAYLOAD_LIMIT = 4 * 1024 * 1024
+_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+class ProcessClient:
+    """
+    Reaches the processes of a store; use as ``async with ProcessClient(url) as client``.
+
+    Args:
+        url: ``sqlite:///file.db``, ``memory://name``, … (see `durable.storage`), or a `JournalStorage` of your own.
+        codec: Turns values into bytes and back; the same for all who use one store.
+        payload_limit: Longest encoded value in bytes.
+        clock: Where the time comes from; another one only in tests.
+
+    Raises:
+        UnknownScheme: No provider for the URL. On entering: `StorageError` and its kinds.
+    """
+
+    def __init__(
+        self,
+        url: str | JournalStorage,
+        *,
+        codec: Codec | None = None,
+        payload_limit: int = PAYLOAD_LIMIT,
+        clock: Clock | None = None,
+    ) -> None:
+        self._storage = open_storage(url) if isinstance(url, str) else url
+        self._codec: Codec = MessagePackCodec() if codec is None else codec
+        self._payload_limit = payload_limit
+        self._clock: Clock = SystemClock() if clock is None else clock
+        self._last_key = 0
+        self._key_salt = randbits(12)
+        self._is_open = False
+        self._writer: Writer
+        self._endings: Endings
+
+    async def __aenter__(self) -> Self:
+        await self._storage.open()
+        self._writer = Writer(self._storage, None, _never_lost)
+        self._endings = Endings(self._storage)
+        self._is_open = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._is_open = False
+        await self._writer.drain()
+        self._writer.close()
+        await self._endings.close()
+        await self._storage.close()
+
+    # --- start ---
+
+    async def start(self, invocation: Invocation[R], *, id: str | None = None) -> Handle[R]:
+        """
+        Start a process, once: the same id with the same definition and equal arguments gives the same process.
+
+        Args:
+            invocation: What calling a process function gives: ``onboard_user("ann@example.com")``.
+            id: 1–1000 characters; a random one if not given, and then every call starts another process.
+
+        Durability: The process is on storage at return and will run, whatever happens to this program.
+        Raises:
+            ProcessExists: The id is taken by a process of another definition or with other arguments.
+            EncodeError, PayloadTooLarge: The arguments cannot be recorded.
+            HostBusy: This host has as many pending starts as it may have.
+        """
+        self._check_open()
+        if not isinstance(invocation, Invocation):
+            raise InvalidDefinition(
+                f"`start` takes an invocation, not {invocation!r:.80}",
+                fix="call the process function: `start(the_function(arguments), id=…)`",
+            )
+        id = uuid4().hex if id is None else check_name(id, "process id", ID_LIMIT)
+        payload = self._encode_start(invocation, id)
+        taken = await self._create(invocation, id, payload)
+        if taken is not None:
+            await self._check_same(invocation, payload, taken)
+        return Handle(self, id)
+
+    def _encode_start(self, invocation: Invocation[Any], id: str) -> bytes:
+        timeout = invocation.definition.timeout
+        limit = None if timeout is None else timeout // timedelta(microseconds=1)
+        try:
+            payload = self._codec.encode((KERNEL_VERSION, _PYTHON, invocation.args, invocation.kwargs, limit))
+        except DurableError as error:
+            error.facts = {"process": repr(id), "checkpoint": f"arguments of {invocation.definition.name!r}", **error.facts}
+            raise
+        self._check_size(payload, f"The arguments of process {id!r}")
+        return payload
+
+    def _check_size(self, payload: bytes, what: str) -> None:
+        if len(payload) > self._payload_limit:
+            raise PayloadTooLarge(
+                f"{what} take {len(payload)} bytes, and the limit is {self._payload_limit}",
+                fix="keep large data in a file or object store and pass its name, or raise `payload_limit`",
+            )
+
+    async def _create(self, invocation: Invocation[Any], id: str, payload: bytes) -> ProcessRow | None:
+        return await self._write_creation(self._creation(invocation, id, payload, owned=False))
+
+    def _creation(self, invocation: Invocation[Any], id: str, payload: bytes, *, owned: bool) -> Creation:
+        definition = invocation.definition
+        now = self._clock.now()
+        record = Record(1, Kind.STARTED, definition.name, payload, now)
+        return Creation(self._new_key(), id, definition.name, definition.queue, owned, None if owned else now, record)
+
+    def _new_key(self) -> int:
+        # Time first, so that keys grow in the order of creation; below it what tells creators at the same time apart.
+        self._last_key = max(self._last_key + (1 << 12), (time.time_ns() // 1000 << 12) | self._key_salt)
+        return self._last_key
+
+    async def _write_creation(self, creation: Creation) -> ProcessRow | None:
+        created: asyncio.Future[ProcessRow | None] = asyncio.get_running_loop().create_future()
+
+        def answer(row: ProcessRow | None, error: BaseException | None) -> None:
+            if created.done():
+                return
+            if error is None:
+                created.set_result(row)
+            else:
+                created.set_exception(error)
+
+        self._writer.create(creation, answer)
+        return await created
+
+    async def _check_same(self, invocation: Invocation[Any], payload: bytes, taken: ProcessRow) -> None:
+        first = (await self._storage.journal(taken.key))[0]
+        if taken.definition == invocation.definition.name:
+            if first.payload == payload or self._codec.decode(first.payload)[2:4] == self._codec.decode(payload)[2:4]:
+                return
+        raise ProcessExists(
+            f"Process {taken.id!r} exists already, as {taken.definition!r} with other arguments"
+            if taken.definition == invocation.definition.name
+            else f"Process {taken.id!r} exists already, as {taken.definition!r}",
+            asked=repr(invocation),
+            status=taken.status.value,
+            fix="start it under another id, or with the arguments it was started with",
+        )
+
+    # --- look ---
+
+    def get(self, id: str) -> Handle[Any]:
+        """The handle of a process; whether there is one shows at the first use (`ProcessNotFound`)."""
+        self._check_open()
+        return Handle(self, check_name(id, "process id", ID_LIMIT))
+
+    async def list(
+        self,
+        *,
+        status: Status | str | Collection[Status | str] | None = None,
+        name: str | None = None,
+        limit: int = 100,
+        before: ProcessStatus | None = None,
+    ) -> list[ProcessStatus]:
+        """
+        Processes, newest first.
+
+        Args:
+            status: Only those with this status, or one of these: "running", "stalled", "completed", "failed",
+                "cancelled", "terminated".
+            name: Only those of this definition.
+            limit: At most so many, at least 1.
+            before: The last one of the page before.
+
+        Raises:
+            ValueError: No such status.
+        """
+        self._check_open()
+        wanted = None
+        if status is not None:
+            wanted = [Status(status)] if isinstance(status, str) else [Status(one) for one in status]
+        last = None
+        if before is not None and (row := await self._storage.row(before.id)) is not None:
+            last = row.key
+        rows = await self._storage.rows(status=wanted, definition=name, limit=max(1, limit), before=last)
+        return [self._picture(row) for row in rows]
+
+    async def count(self, *, status: Status | str | None = None, name: str | None = None) -> int:
+        """How many processes there are, of this status and definition if given."""
+        self._check_open()
+        return await self._storage.count(status=None if status is None else [Status(status)], definition=name)
+
+    # --- act ---
+
+    async def raise_event(self, id: str, event: Event[Any] | str, payload: Any = None, *, key: str | None = None) -> None:
+        """
+        Send an event to a process, which takes it at `Process.event` now or later.
+
+        Args:
+            event: An `Event` (its type is checked) or the bare name of one.
+            payload: What the waiting line gets.
+            key: De-duplicates: a second event of this name with this key changes nothing, for the life of the process.
+
+        Durability: The event is on storage at return.
+        Raises:
+            ProcessNotFound, ProcessEnded: Nobody is there to take it.
+            TypeError: *payload* is not of the event's type.
+            EncodeError, PayloadTooLarge: *payload* cannot be recorded.
+        """
+        self._check_open()
+        name = check_name(event.name if isinstance(event, Event) else event, "event name")
+        if isinstance(event, Event):
+            _check_payload(event, payload)
+        if key is not None:
+            check_name(key, "event key", ID_LIMIT)
+        encoded = self._codec.encode((payload, key))
+        self._check_size(encoded, f"The payload of event {name!r}")
+        await self._send(id, MailKind.EVENT, name, key, encoded)
+
+    async def cancel(self, id: str, reason: str = "cancelled") -> None:
+        """As `Handle.cancel`."""
+        await self._send(id, MailKind.CANCEL, "", None, self._codec.encode(str(reason)))
+
+    async def terminate(self, id: str, reason: str) -> None:
+        """
+        End a process without running any of its code: no compensation. For one that cannot be saved.
+
+        Durability: The request is on storage at return; its host carries it out.
+        Raises:
+            ProcessNotFound, ProcessEnded: There is nothing to end.
+        """
+        await self._send(id, MailKind.TERMINATE, "", None, self._codec.encode(str(reason)))
+
+    async def resume(self, id: str) -> None:
+        """Let a stalled process try again, with the code there is now. Raises `ProcessNotFound`, `ProcessEnded`."""
+        await self._send(id, MailKind.RESUME, "", None, b"")
+
+    async def _send(self, id: str, kind: MailKind, name: str, key: str | None, payload: bytes) -> None:
+        self._check_open()
+        check_name(id, "process id", ID_LIMIT)
+        match await self._writer.send(Mail(id, kind, name, key, payload, self._clock.now())):
+            case Delivery.NOT_FOUND:
+                raise _not_found(id)
+            case Delivery.ENDED:
+                raise ProcessEnded(f"Process {id!r} has ended and takes no more events or requests")
+            case Delivery.DELIVERED:
+                pass
+
+    # --- what handles ask for ---
+
+    async def _result(self, id: str, timeout: timedelta | None) -> Any:
+        self._check_open()
+        async with asyncio.timeout(None if timeout is None else max(0.0, timeout.total_seconds())):
+            record = await self._endings.wait(id, self._last_record)
+        return outcome(record, self._codec, id)
+
+    async def _last_record(self, id: str) -> Record | None:
+        row = await self._row(id)
+        if row.status not in ENDED:
+            return None
+        return (await self._storage.journal(row.key))[-1]
+
+    async def _status(self, id: str) -> ProcessStatus:
+        return self._picture(await self._row(id))
+
+    async def _history(self, id: str) -> list[HistoryEntry]:
+        row = await self._row(id)
+        return [
+            HistoryEntry(record.seq, record.kind.name, record.name, to_datetime(record.time), self._readable(record))
+            for record in await self._storage.journal(row.key)
+        ]
+
+    async def _watch(self, id: str) -> AsyncIterator[ProcessStatus]:
+        last: ProcessStatus | None = None
+        with self._endings.watching(id) as changes:
+            while True:
+                changes.clear()
+                status = await self._status(id)
+                if status != last:
+                    last = status
+                    yield status
+                if status.ended:
+                    return
+                await self._endings.change(changes)
+
+    async def _row(self, id: str) -> ProcessRow:
+        self._check_open()
+        row = await self._storage.row(check_name(id, "process id", ID_LIMIT))
+        if row is None:
+            raise _not_found(id)
+        return row
+
+    def _picture(self, row: ProcessRow) -> ProcessStatus:
+        return ProcessStatus(
+            id=row.id,
+            definition=row.definition,
+            status=row.status,
+            created_at=to_datetime(row.created_at),
+            ended_at=None if row.ended_at is None else to_datetime(row.ended_at),
+            reason=row.reason,
+            progress=None if row.progress is None else self._read_progress(row.progress),
+            resident=row.owner is not None,
+        )
+
+    def _read_progress(self, report: bytes) -> Progress:
+        return Progress(*self._codec.decode(report))
+
+    def _readable(self, record: Record) -> Any:
+        if not record.payload:
+            return None
+        try:
+            value = self._codec.decode(record.payload)
+        except DurableError:
+            return record.payload
+        if record.kind in ENDS and isinstance(value, tuple):
+            return value[0]
+        return value
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            kind = type(self).__name__
+            raise HostClosed(f"This {kind} is not open", fix=f"use it inside `async with {kind}(…) as it:`")
+
+
+def _check_payload(event: Event[Any], payload: Any) -> None:
+    expected = event.type
+    if isinstance(expected, type) and not isinstance(payload, expected):
+        if expected is float and isinstance(payload, int):
+            return
+        raise TypeError(
+            f"Event {event.name!r} carries {expected.__qualname__}, and the payload is {type(payload).__qualname__}"
+        )
+
+
+def _not_found(id: str) -> ProcessNotFound:
+    return ProcessNotFound(f"There is no process {id!r} in this store")
+
+
+def _never_lost() -> None:
+    """A client has no session to lose."""

@@ -1,0 +1,253 @@
+"""
+Every error this library raises, in one tree.
+
+An error says what happened, where, and what to do; its facts are attributes, and the text is built from them.
+Families: D1 your code, D2 storage, D3 sessions and hosts, D4 values and codecs. Each code has a heading in
+``docs/errors.md``. Nothing here imports anything of the library, so every layer may raise what it needs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class DurableError(Exception):
+    """
+    Root of all errors of this library.
+
+    Args:
+        message: What happened, one sentence that names the process and the place.
+        fix: What to do about it, one sentence; shown on a line of its own.
+        facts: What the text was built from; each becomes an attribute (``error.process_id``) and a line.
+    """
+
+    code: ClassVar[str] = "D000"
+
+    def __init__(self, message: str = "", *, fix: str | None = None, **facts: Any) -> None:
+        super().__init__(message)
+        self.fix = fix
+        self.facts = facts
+
+    def __getattr__(self, name: str) -> Any:
+        facts = self.__dict__.get("facts", {})
+        if name in facts:
+            return facts[name]
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+
+    def __str__(self) -> str:
+        lines = [f"[{self.code}] {self.args[0] if self.args else ''}"]
+        lines += [f"  {name}: {value}" for name, value in self.facts.items() if value is not None]
+        if self.fix:
+            lines.append(f"  fix: {self.fix}")
+        return "\n".join(lines)
+
+
+# --- D1: the code of a process -----------------------------------------------------------------------------
+
+
+class NonDeterminismError(DurableError):
+    """The journal holds another kind of checkpoint under this name; the process is stalled, nothing is lost."""
+
+    code = "D101"
+
+
+class DuplicateCheckpoint(DurableError):
+    """A checkpoint name was used a second time in one process."""
+
+    code = "D102"
+
+
+class InvalidName(DurableError, ValueError):
+    """A process id, checkpoint, event or definition name is empty, too long, or holds a character no store keeps."""
+
+    code = "D103"
+
+
+class IOOutsideCheckpoint(DurableError):
+    """Process code tried to reach the outside other than through a checkpoint."""
+
+    code = "D104"
+
+
+class InvalidAction(DurableError, TypeError):
+    """What was given to ``do`` or ``get`` is not something that can be run again."""
+
+    code = "D105"
+
+
+class StepError(DurableError):
+    """
+    An action failed with an exception that does not survive the journal as its own type.
+
+    Attributes:
+        type_name: Qualified name of the original exception class.
+        arguments: ``repr`` of its arguments.
+        traceback_text: The traceback as it was printed where it happened.
+    """
+
+    code = "D106"
+
+
+class StepInterrupted(DurableError):
+    """An ``at_most_once`` action was started, and a crash or its timeout hid how it ended. Decide, then go on."""
+
+    code = "D107"
+
+
+class UnknownDefinition(DurableError):
+    """A process names a definition that this host was not given; the process is stalled, nothing is lost."""
+
+    code = "D108"
+
+
+class InvalidDefinition(DurableError, TypeError):
+    """A process function, its options, or the list given to a host cannot be used."""
+
+    code = "D109"
+
+
+class Drift(DurableError):
+    """The journal holds checkpoints that the code never asks for, and the definition is ``strict``."""
+
+    code = "D110"
+
+
+class ProcessFailed(DurableError):
+    """A process failed with an exception that does not survive the journal as its own type (attributes as `StepError`)."""
+
+    code = "D111"
+
+
+class ProcessCancelled(DurableError):
+    """The process whose result was asked for ended by cancellation; ``reason`` says why."""
+
+    code = "D112"
+
+
+class ProcessTimedOut(ProcessCancelled, TimeoutError):
+    """The process whose result was asked for ran into its ``@process(timeout=…)``."""
+
+    code = "D113"
+
+
+class ProcessTerminated(DurableError):
+    """The process whose result was asked for was ended by `terminate`; ``reason`` says why."""
+
+    code = "D114"
+
+
+# --- D2: storage -------------------------------------------------------------------------------------------
+
+
+class StorageError(DurableError):
+    """The store failed or refused; what was acknowledged before is safe, what was not is not written."""
+
+    code = "D201"
+
+
+class StorageFull(StorageError):
+    """The disk or the quota under the store is full."""
+
+    code = "D202"
+
+
+class NotAStore(StorageError):
+    """The file or directory exists and is not one of ours; it was not touched."""
+
+    code = "D203"
+
+
+class NewerFormat(StorageError):
+    """The store was written by a newer version of this library; it was not touched."""
+
+    code = "D204"
+
+
+class UnsupportedFilesystem(StorageError):
+    """The filesystem under the store has no working locks."""
+
+    code = "D205"
+
+
+class CorruptJournal(StorageError):
+    """A journal has a gap, a record after its end, or a record that cannot be read."""
+
+    code = "D206"
+
+
+class UnknownScheme(StorageError, ValueError):
+    """No provider is known for the scheme of a storage URL."""
+
+    code = "D207"
+
+
+class StorageReadOnly(StorageError):
+    """The store can be read but not written by this user."""
+
+    code = "D208"
+
+
+# --- D3: sessions and hosts ----------------------------------------------------------------------------------
+
+
+class SessionLost(DurableError):
+    """This session was declared dead; it may not write any more, and its processes go on elsewhere."""
+
+    code = "D301"
+
+
+class HostBusy(DurableError):
+    """The host has as many pending starts as ``max_pending`` allows; nothing was started."""
+
+    code = "D302"
+
+
+class HostClosed(DurableError):
+    """The host or client is not open: not entered yet, or already left."""
+
+    code = "D303"
+
+
+class ProcessNotFound(DurableError, LookupError):
+    """No process has this id."""
+
+    code = "D304"
+
+
+class ProcessEnded(DurableError):
+    """The process has ended and takes no more events or requests."""
+
+    code = "D305"
+
+
+class ProcessExists(DurableError):
+    """The id is taken by a process of another definition or with other arguments."""
+
+    code = "D306"
+
+
+# --- D4: values and codecs -----------------------------------------------------------------------------------
+
+
+class EncodeError(DurableError, TypeError):
+    """A value has a type (or a part of a type) that the codec cannot restore exactly."""
+
+    code = "D401"
+
+
+class PayloadTooLarge(DurableError, ValueError):
+    """An encoded value is larger than the limit of its host."""
+
+    code = "D402"
+
+
+class DecodeError(DurableError, ValueError):
+    """Bytes of a journal cannot be read: another codec, a wrong key, or damage."""
+
+    code = "D403"
+
+
+class UnknownClass(DecodeError):
+    """A value names a class that is not loaded; import its module or `register` it under its old name."""
+
+    code = "D404"

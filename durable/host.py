@@ -1,0 +1,307 @@
+"""`ProcessHost`: a client that also runs processes. The composition root: the one place that wires everything."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Collection, Iterable
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from durable._host.claims import Claims
+from durable._host.clock import Alarm, Clock
+from durable._host.endings import Endings
+from durable._host.engine import Engine
+from durable._host.session import HostSession
+from durable._host.writer import Writer
+from durable.client import PAYLOAD_LIMIT, ProcessClient
+from durable.codec import Codec
+from durable.definition import Definition, Invocation
+from durable.errors import HostBusy, HostClosed, InvalidDefinition, StorageError
+from durable.handle import ProcessStatus
+from durable.journal import Record
+from durable.storage import JournalStorage, MailKind, ProcessRow
+
+logger = logging.getLogger("durable.host")
+
+
+class ProcessHost(ProcessClient):
+    """
+    Runs processes; use as ``async with ProcessHost(url, [definitions]) as host`` for the life of your service.
+
+    Entering opens the store, begins a session, and goes on with everything that was interrupted, in the background.
+    Leaving drains running actions for *grace*, then lets go: what is unfinished goes on with the next host.
+
+    Args:
+        url: As for `ProcessClient`. Several hosts may share a store.
+        definitions: The process functions it can run.
+        queues: Which queues it serves; by default all queues of its definitions.
+        name: How the host is called in the store and in logs; by default machine and process number.
+        lease: How long a host that stopped answering keeps what it owns. On one machine a crash is noticed at once.
+        limit: How many processes to keep in memory. Waiting ones beyond it are parked: they cost a row, no memory.
+        max_pending: How many started processes may wait for their turn when *limit* are running; None: any number.
+        park_after: How long a process waits in memory before it is parked.
+        threads: How many sync actions may run at the same time.
+        grace: How long leaving waits for running actions.
+        codec, payload_limit, clock: As for `ProcessClient`.
+
+    Raises:
+        InvalidDefinition: Something in *definitions* is not a process function, or two have one name.
+    """
+
+    def __init__(
+        self,
+        url: str | JournalStorage,
+        definitions: Iterable[Definition[..., Any]],
+        *,
+        queues: Collection[str] | None = None,
+        name: str | None = None,
+        lease: timedelta = timedelta(seconds=30),
+        limit: int = 20_000,
+        max_pending: int | None = None,
+        park_after: timedelta = timedelta(seconds=30),
+        threads: int = 32,
+        grace: timedelta = timedelta(seconds=10),
+        codec: Codec | None = None,
+        payload_limit: int = PAYLOAD_LIMIT,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(url, codec=codec, payload_limit=payload_limit, clock=clock)
+        self._definitions = _by_name(definitions)
+        own_queues = {definition.queue for definition in self._definitions.values()}
+        self._queues = frozenset(own_queues if queues is None else queues)
+        self._name = name if name is not None else f"{socket.gethostname()}:{os.getpid()}"
+        self._lease = lease.total_seconds()
+        self._limit = limit
+        self._max_pending = max_pending
+        self._park_after = park_after.total_seconds()
+        self._threads = threads
+        self._grace = grace.total_seconds()
+        self._pending: set[str] = set()
+        self._session: HostSession
+        self._engine: Engine
+        self._claims: Claims
+        self._attached: Alarm
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._recovering: asyncio.Task[None] | None = None
+
+    # --- coming and going ---
+
+    async def __aenter__(self) -> Self:
+        await self._storage.open()
+        try:
+            self._endings = Endings(self._storage)
+            self._endings.owned = self._owns
+            await self._begin_session()
+            await self._storage.resume_stalled(self._queues, self._clock.now())
+        except BaseException:
+            await self._storage.close()
+            raise
+        self._attached = self._clock.attach(self._is_quiet)
+        self._is_open = True
+        self._claims.begin()
+        self._sweep()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._is_open = False
+        if self._recovering is not None:
+            self._recovering.cancel()
+            await asyncio.wait([self._recovering])
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._engine.draining = True
+        await self._claims.end()
+        await self._engine.actions.drain(self._grace)
+        self._engine.close()
+        cleanly = await self._write_the_rest()
+        self._writer.close()
+        self._attached.cancel()
+        await self._endings.close()
+        await self._session.end(cleanly=cleanly)
+        await self._storage.close()
+
+    async def serve(self, signals: Collection[signal.Signals] = (signal.SIGTERM, signal.SIGINT)) -> None:
+        """
+        Run until this program is told to stop by one of *signals*; then return, so that ``async with`` leaves.
+
+        For a program that is nothing but a host. Inside a web service, the server handles signals: leave with it.
+        """
+        self._check_open()
+        loop = asyncio.get_running_loop()
+        told = asyncio.Event()
+        for number in signals:
+            loop.add_signal_handler(number, told.set)
+        try:
+            await told.wait()
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+    async def _begin_session(self) -> None:
+        self._session = HostSession(self._storage, self._name, self._lease, self._lost)
+        session = await self._session.begin()
+        await self._storage.bury()
+        self._key_salt = session % (1 << 12)
+        self._writer = Writer(self._storage, session, self._lost)
+        self._engine = Engine(
+            self._definitions,
+            self._codec,
+            self._clock,
+            self._session,
+            self._writer,
+            limit=self._limit,
+            park_after=self._park_after,
+            threads=self._threads,
+            payload_limit=self._payload_limit,
+            changed=self._changed,
+            wanted=self._want,
+        )
+        self._session.renewed = self._engine.lease_renewed
+        self._claims = Claims(self._storage, self._engine, session, self._queues, self._clock, _POLL)
+
+    def _lost(self) -> None:
+        """This session is dead: let go of everything it had, and begin another."""
+        if self._recovering is not None or not self._is_open:
+            return
+        logger.error("Session %d of host %s was declared dead; its processes go on elsewhere", self._session.id, self._name)
+        self._engine.close()
+        self._writer.close()
+        self._recovering = asyncio.create_task(self._recover(), name="durable: begin another session")
+
+    async def _recover(self) -> None:
+        pause = 0.1
+        await self._claims.end()
+        await self._session.end(cleanly=False)
+        while True:
+            try:
+                await self._begin_session()
+                break
+            except StorageError as error:
+                logger.warning("No new session yet, trying again in %.1f s: %s", pause, error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+        self._claims.begin()
+        self._recovering = None
+
+    async def _write_the_rest(self) -> bool:
+        try:
+            async with asyncio.timeout(self._grace + 1):
+                await self._writer.drain()
+            return True
+        except TimeoutError:
+            logger.error("The store did not take the last records in time; what they record runs again elsewhere")
+            return False
+
+    def _sweep(self) -> None:
+        self._engine.parking.sweep()
+        self._sweeper = asyncio.get_running_loop().call_later(min(1.0, self._park_after / 4 + 0.01), self._sweep)
+
+    # --- the short way to processes that are here ---
+
+    async def _create(self, invocation: Invocation[Any], id: str, payload: bytes) -> ProcessRow | None:
+        definition = invocation.definition
+        mine = definition.queue in self._queues
+        if mine and self._definitions.get(definition.name) is not definition:
+            raise InvalidDefinition(
+                f"Process function {definition.name!r} is not among the definitions of this host",
+                fix="add it to the list given to `ProcessHost`",
+            )
+        here = mine and len(self._engine.residents) < self._limit and not self._engine.draining
+        if not here:
+            self._check_pending(id)
+        creation = self._creation(invocation, id, payload, owned=here)
+        engine = self._engine
+        created: asyncio.Future[ProcessRow | None] = asyncio.get_running_loop().create_future()
+
+        def answer(row: ProcessRow | None, error: BaseException | None) -> None:
+            if error is None and row is None:
+                if here:
+                    engine.begin(creation.key, id, definition, creation.record)
+                else:
+                    self._want()
+            if not created.done():
+                created.set_result(row) if error is None else created.set_exception(error)
+
+        self._writer.create(creation, answer)
+        return await created
+
+    def _check_pending(self, id: str) -> None:
+        if self._max_pending is None:
+            return
+        self._pending = {other for other in self._pending if other not in self._engine.by_id}
+        if len(self._pending) >= self._max_pending:
+            raise HostBusy(
+                f"{len(self._pending)} started processes wait for their turn on host {self._name}",
+                max_pending=self._max_pending,
+                fix="try again later, raise `limit` or `max_pending`, or start another host",
+            )
+        self._pending.add(id)
+
+    async def _send(self, id: str, kind: MailKind, name: str, key: str | None, payload: bytes) -> None:
+        self._check_open()
+        resident = self._engine.by_id.get(id)
+        if resident is None or kind in (MailKind.TERMINATE, MailKind.RESUME) or not resident.accepts_records():
+            await super()._send(id, kind, name, key, payload)
+            self._want()
+            return
+        # It is here: straight into its journal, and durable with the next commit.
+        if kind is MailKind.EVENT:
+            resident.raise_event(name, payload, key)
+        else:
+            resident.cancel(payload)
+        self._engine.parking.stir(resident)
+        await self._writer.written()
+
+    async def _status(self, id: str) -> ProcessStatus:
+        status = self._picture(await self._row(id))
+        resident = self._engine.by_id.get(id)
+        if resident is None:
+            return status
+        return status.seen_from_inside(resident.execution.waits(), self._progress(id) or status.progress)
+
+    def _progress(self, id: str) -> Any:
+        report = self._engine.progress.get(id)
+        return None if report is None else self._read_progress(report)
+
+    def _owns(self, id: str) -> bool:
+        return id in self._engine.by_id
+
+    def _changed(self, id: str, record: Record | None) -> None:
+        self._endings.tell(id, record)
+
+    def _want(self) -> None:
+        self._claims.want()
+
+    def _is_quiet(self) -> bool:
+        return self._engine.is_quiet() and self._claims.is_quiet()
+
+    def _check_open(self) -> None:
+        if self._is_open and self._recovering is not None:
+            raise HostClosed(f"Host {self._name} has lost its session and begins another", fix="try again in a moment")
+        super()._check_open()
+
+
+_POLL = 1.0  # longest seconds between two looks for work, where no hint comes
+
+
+def _by_name(definitions: Iterable[Definition[..., Any]]) -> dict[str, Definition[..., Any]]:
+    found: dict[str, Definition[..., Any]] = {}
+    for definition in definitions:
+        if not isinstance(definition, Definition):
+            raise InvalidDefinition(
+                f"{definition!r:.80} is not a process function", fix="mark the `async def` with `@process`"
+            )
+        if definition.name in found and found[definition.name] is not definition:
+            raise InvalidDefinition(
+                f"Two process functions of one host are called {definition.name!r}",
+                fix='give one of them another durable name: `@process(name="…")`',
+            )
+        found[definition.name] = definition
+    return found

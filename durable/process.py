@@ -1,0 +1,331 @@
+"""
+What a process function can do: the checkpoints, and the few things beside them.
+
+`get`, `do`, `delay`, `event` and `timeout` each ask the kernel for one named checkpoint and wait for its record. Nothing
+here decides anything: records and commands are the kernel's business, carrying them out the host's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Generic, NamedTuple, TypeVar, cast, overload
+
+from durable._kernel.execution import Execution
+from durable.errors import InvalidAction, InvalidDefinition
+from durable.journal import check_name
+from durable.retry import Retry
+from durable.step import idempotency_key
+
+T = TypeVar("T")
+_logger = logging.getLogger("durable.process")
+
+
+class Event(Generic[T]):
+    """
+    The name and type of an external event: ``EmailVerified = Event("email verified", str)``.
+
+    Args:
+        name: 1–200 characters; what `raise_event` and `Process.event` meet under.
+        type: The type of its payload, for type checkers and, where it is a class, checked when the event is raised.
+    """
+
+    __slots__ = ("name", "type")
+
+    def __init__(self, name: str, type: type[T] = cast("type[T]", object)) -> None:
+        self.name = check_name(name, "event name")
+        self.type = type
+
+    def __repr__(self) -> str:
+        return f"Event({self.name!r}, {getattr(self.type, '__qualname__', self.type)})"
+
+
+class ActionOptions(NamedTuple):
+    """How the host runs an action."""
+
+    retry: Retry | None
+    timeout: timedelta | None
+    at_most_once: bool
+
+
+class Process:
+    """
+    One run of a process function, as the function sees it; its first parameter.
+
+    A name is used once in a process; `scope` gives loops and branches names of their own.
+    """
+
+    __slots__ = ("_execution", "_prefix")
+
+    def __init__(self, execution: Execution, prefix: str = "") -> None:
+        self._execution = execution
+        self._prefix = prefix
+
+    @property
+    def id(self) -> str:
+        """The id of this process."""
+        return self._execution.process_id
+
+    @property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger that names the process and is silent while the past is replayed."""
+        return _ProcessLogger(_logger, self._execution)
+
+    def scope(self, name: str) -> Process:
+        """
+        The same process with ``name/`` before every checkpoint name, for loops, branches and helper coroutines.
+
+        Raises:
+            InvalidName: The name is empty or cannot be stored.
+        """
+        return Process(self._execution, f"{self._prefix}{check_name(name, 'scope')}/")
+
+    def key(self, name: str) -> str:
+        """An idempotency key for *name*, the same after every restart: 36 characters, safe in headers and URLs."""
+        return idempotency_key(self.id, self._name(name))
+
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """Show progress to whoever watches the process. Not recorded; silent while the past is replayed."""
+        self._execution.report(done, total, message)
+
+    @overload
+    async def get(self, value: Callable[[], T], name: str) -> T: ...
+    @overload
+    async def get(self, value: T, name: str) -> T: ...
+    async def get(self, value: Any, name: str) -> Any:
+        """
+        Record a value the first time, return the recorded one ever after.
+
+        Args:
+            value: The value, or a function without arguments that makes it (``uuid4``, ``datetime.now``, ``random``);
+                called on the event loop, so it should be quick. Use `do` for anything that waits.
+            name: Checkpoint name, 1–200 characters with its scopes, used once in this process.
+
+        Durability: The value is on storage before this returns.
+        Raises:
+            EncodeError, PayloadTooLarge: The value cannot be recorded.
+            InvalidAction: *value* is a coroutine or a coroutine function.
+            Exception: What the function raised; recorded too, so it is the same on replay.
+        Source: Gaev.DurableTask, `ProcessExtensions.Get`.
+        """
+        if inspect.iscoroutine(value) or inspect.iscoroutinefunction(value):
+            if inspect.iscoroutine(value):
+                value.close()
+            raise InvalidAction(
+                f"`get` {name!r} of process {self.id!r} was given a coroutine",
+                fix=f"write `await proc.do(lambda: the_call(…), {name!r})`",
+            )
+        factory = value if callable(value) else _Constant(value)
+        return await self._execution.take_value(self._name(name), factory)
+
+    @overload
+    async def do(
+        self,
+        action: Callable[[], Awaitable[T]],
+        name: str,
+        *,
+        retry: Retry | None = None,
+        timeout: timedelta | None = None,
+        at_most_once: bool = False,
+    ) -> T: ...
+    @overload
+    async def do(
+        self,
+        action: Callable[[], T],
+        name: str,
+        *,
+        retry: Retry | None = None,
+        timeout: timedelta | None = None,
+        at_most_once: bool = False,
+    ) -> T: ...
+    async def do(
+        self,
+        action: Callable[[], Any],
+        name: str,
+        *,
+        retry: Retry | None = None,
+        timeout: timedelta | None = None,
+        at_most_once: bool = False,
+    ) -> Any:
+        """
+        Run an action outside and record how it ended; on replay, give the recorded end and run nothing.
+
+        At least once: a crash between the effect and its record runs the action again, under the same `key`.
+
+        Args:
+            action: A callable without arguments. What it returns is awaited if it is awaitable; a plain function runs
+                in a thread of the host.
+            name: Checkpoint name, 1–200 characters with its scopes, used once in this process.
+            retry: Which failures to try again, how often and with what pauses; None fails at the first.
+            timeout: Longest time of one attempt; then it is told to stop and fails with `TimeoutError`.
+            at_most_once: Record the intent first and never start twice. After a crash that hides the outcome, or a
+                timeout, `StepInterrupted` is raised for you to decide. Not combinable with *retry*.
+
+        Durability: The outcome is on storage before this returns or raises.
+        Raises:
+            Exception: What the action raised at last, as its own type if that survives the journal, else `StepError`.
+            StepInterrupted: See *at_most_once*.
+            EncodeError, PayloadTooLarge: The action ran, and what it returned cannot be recorded; not retried.
+            InvalidAction: *action* is a coroutine object, or nothing callable.
+            NonDeterminismError: Never raised here: another kind of checkpoint of that name stalls the process.
+        Source: Gaev.DurableTask, `Process.Do`.
+        """
+        if not callable(action):
+            raise self._not_an_action(action, name)
+        if retry is not None and at_most_once:
+            raise InvalidDefinition(
+                f"`do` {name!r} of process {self.id!r} is both at_most_once and retried",
+                fix="drop one: a retry is a second start",
+            )
+        if timeout is not None and timeout <= timedelta(0):
+            raise InvalidDefinition(f"`do` {name!r} of process {self.id!r} has a timeout that is not positive: {timeout}")
+        options = ActionOptions(retry, timeout, at_most_once) if retry or timeout or at_most_once else None
+        return await self._execution.run_action(self._name(name), action, options, at_most_once)
+
+    async def delay(self, until: timedelta | datetime, name: str) -> timedelta:
+        """
+        Wait until *until*, counted from the first time this line ran, across restarts.
+
+        Args:
+            until: A length (zero or less returns at once) or an aware datetime. Kept in whole microseconds, UTC.
+            name: Checkpoint name, 1–200 characters with its scopes, used once in this process.
+
+        Returns: How late it woke, so that code may skip a reminder that is a week late.
+        Durability: The due time is on storage before the wait starts, the waking before this returns.
+        Raises:
+            InvalidDefinition: *until* is a naive datetime, or neither a datetime nor a timedelta.
+            asyncio.CancelledError: The process was cancelled; `except` and `finally` may compensate with `proc.*`.
+        Source: Gaev.DurableTask, `ProcessExtensions.Delay`.
+        """
+        self._check_length(until, "delay", name)
+        return cast(timedelta, await self._execution.set_timer("delay", self._name(name), until))
+
+    @overload
+    async def event(self, event: Event[T], *, name: str | None = None, timeout: timedelta | None = None) -> T: ...
+    @overload
+    async def event(self, event: str, *, name: str | None = None, timeout: timedelta | None = None) -> Any: ...
+    async def event(
+        self, event: Event[Any] | str, *, name: str | None = None, timeout: timedelta | None = None
+    ) -> Any:
+        """
+        Wait for an external event and return its payload.
+
+        Events are durable and first in, first out per event name: one raised before anyone waits is kept.
+
+        Args:
+            event: An `Event`, or the bare name of one.
+            name: Checkpoint name; the event's own name if not given, so a second wait needs one (or a `scope`).
+            timeout: Longest wait, durable, counted from the first time this line ran.
+
+        Durability: That this wait took this event is on storage before it returns.
+        Raises:
+            TimeoutError: *timeout* is over; recorded, so it is the same on replay.
+            asyncio.CancelledError: The process or this task was cancelled; the event stays first in line.
+        """
+        event_name = check_name(event.name if isinstance(event, Event) else event, "event name")
+        checkpoint = self._name(event_name if name is None else name)
+        if timeout is not None:
+            self._check_length(timeout, "event", checkpoint)
+        ask = self._execution.wait_event(checkpoint, event_name, timeout)
+        try:
+            payload = await ask
+        except asyncio.CancelledError:
+            if not ask.cancelled() and ask.taken is not None:
+                self._execution.put_back(ask)
+            raise
+        self._execution.received(ask)
+        return payload
+
+    def timeout(self, length: timedelta | datetime, name: str) -> Timeout:
+        """
+        Like `asyncio.timeout`, by name: ``async with proc.timeout(timedelta(days=1), "patience"): …``
+
+        `asyncio.timeout` works in a process too, and its timer is found again by its task and length; use this where
+        the code around it will change. Raises `TimeoutError` at the end of the block.
+        """
+        self._check_length(length, "timeout", name)
+        return Timeout(self._execution, self._name(name), length)
+
+    def _name(self, name: str) -> str:
+        return check_name(self._prefix + check_name(name, "checkpoint name"), "checkpoint name")
+
+    def _check_length(self, length: object, what: str, name: str) -> None:
+        if isinstance(length, timedelta) or (isinstance(length, datetime) and length.tzinfo is not None):
+            return
+        problem = "a naive datetime" if isinstance(length, datetime) else f"{type(length).__name__} {length!r:.80}"
+        raise InvalidDefinition(
+            f"`{what}` {name!r} of process {self.id!r} was given {problem}",
+            fix="give a timedelta, or a datetime with a time zone: `datetime(…, tzinfo=UTC)`",
+        )
+
+    def _not_an_action(self, action: object, name: str) -> InvalidAction:
+        if inspect.iscoroutine(action):
+            action.close()
+            call = f"{action.__qualname__}(…)"
+            return InvalidAction(
+                f"`do` {name!r} of process {self.id!r} was given a coroutine, which can run only once",
+                fix=f"write `await proc.do(lambda: {call}, {name!r})`",
+            )
+        return InvalidAction(f"`do` {name!r} of process {self.id!r} was given {action!r:.80}, which cannot be called")
+
+
+class Timeout:
+    """What `Process.timeout` gives: an async context manager around `asyncio.timeout` with a named, durable timer."""
+
+    __slots__ = ("_ask", "_execution", "_length", "_name", "_timeout")
+
+    def __init__(self, execution: Execution, name: str, length: timedelta | datetime) -> None:
+        self._execution = execution
+        self._name = name
+        self._length = length
+        self._timeout = asyncio.timeout(None)
+
+    def expired(self) -> bool:
+        """Whether the time was over before the block ended."""
+        return self._timeout.expired()
+
+    async def __aenter__(self) -> Timeout:
+        await self._timeout.__aenter__()
+        self._ask = self._execution.set_timer("timeout", self._name, self._length)
+        self._ask.add_done_callback(self._expire)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        self._ask.remove_done_callback(self._expire)
+        self._ask.cancel()
+        return await self._timeout.__aexit__(kind, error, traceback)
+
+    def _expire(self, _ask: object) -> None:
+        self._timeout.reschedule(asyncio.get_running_loop().time())
+
+
+class _Constant:
+    """A factory that always gives the same value."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __call__(self) -> Any:
+        return self.value
+
+
+class _ProcessLogger(logging.LoggerAdapter[logging.Logger]):
+    """Names the process in every line, and says nothing while its past is replayed."""
+
+    def __init__(self, logger: logging.Logger, execution: Execution) -> None:
+        super().__init__(logger, {"process_id": execution.process_id})
+        self._execution = execution
+
+    def isEnabledFor(self, level: int) -> bool:
+        return not self._execution.replaying and super().isEnabledFor(level)
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        return f"[{self._execution.process_id}] {msg}", {**kwargs, "extra": {**(kwargs.get("extra") or {}), **(self.extra or {})}}

@@ -1,0 +1,82 @@
+"""`run`: one process from a plain program, start to end, with Ctrl-C as its cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterable
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from durable.definition import Definition, Invocation
+from durable.errors import ProcessEnded
+from durable.handle import Handle
+from durable.host import ProcessHost
+
+R = TypeVar("R")
+
+
+def run(
+    invocation: Invocation[R],
+    *,
+    id: str,
+    url: str = "sqlite:///durable.db",
+    definitions: Iterable[Definition[..., Any]] = (),
+    **options: Any,
+) -> R:
+    """
+    Run one process to its end, or go on with it if a run before this one was interrupted; return its result.
+
+    Ctrl-C cancels the process, which may compensate; a second Ctrl-C leaves at once, and the next `run` goes on.
+
+    Args:
+        id: The id of the process: the same id is the same process, also when this program starts again.
+        url: The store, as for `ProcessHost`.
+        definitions: Process functions the store may hold beside the one that is run.
+        options: Further arguments of `ProcessHost`.
+
+    Raises:
+        Exception: As `Handle.result`; `ProcessCancelled` after Ctrl-C.
+        RuntimeError: An event loop is running here; use `ProcessHost` inside it.
+    """
+    return asyncio.run(_run(invocation, id, url, definitions, options))
+
+
+async def _run(
+    invocation: Invocation[R], id: str, url: str, definitions: Iterable[Definition[..., Any]], options: dict[str, Any]
+) -> R:
+    known = {definition.name: definition for definition in (*definitions, invocation.definition)}
+    async with ProcessHost(url, known.values(), **options) as host:
+        handle = await host.start(invocation, id=id)
+        with _cancelled_by_interrupt(handle):
+            return await handle.result()
+
+
+@contextmanager
+def _cancelled_by_interrupt(handle: Handle[Any]) -> Any:
+    """The first SIGINT cancels the process; the second one does what it always does."""
+    loop = asyncio.get_running_loop()
+    asked: set[asyncio.Task[None]] = set()
+
+    def interrupted() -> None:
+        loop.remove_signal_handler(signal.SIGINT)
+        asked.add(asyncio.ensure_future(_cancel(handle)))
+
+    try:
+        loop.add_signal_handler(signal.SIGINT, interrupted)
+    except (NotImplementedError, RuntimeError):  # not the main thread, or no such signals here: nothing to catch
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        for task in asked:
+            task.cancel()
+
+
+async def _cancel(handle: Handle[Any]) -> None:
+    try:
+        await handle.cancel("interrupted from the keyboard")
+    except ProcessEnded:
+        pass  # it was over in the same moment

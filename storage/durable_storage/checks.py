@@ -1,0 +1,85 @@
+"""
+What every provider checks of a batch before it applies it, whatever it keeps its data in.
+
+Here are the rules that need no more than the batch and a few facts about the processes it names. What a rule guards:
+only the owning session appends, a journal has no gap, and a client only creates and sends mail. Breaking one is a bug
+of a host, so it is an error for the whole batch, never an answer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from durable.errors import CorruptJournal, StorageError
+from durable.journal import Record
+from durable.storage import Batch
+
+
+def check_shape(batch: Batch) -> None:
+    """
+    Check what the batch alone can tell.
+
+    Raises:
+        StorageError: A client's batch (session None) does more than create and send, or two parts of a batch let go
+            of the same process.
+        CorruptJournal: A creation does not begin its journal with record 1.
+    """
+    if batch.session is None:
+        owned = any(creation.owned for creation in batch.creations)
+        if owned or batch.records or batch.taken or batch.progress or batch.parks or batch.stalls or batch.ends:
+            raise StorageError("A batch without a session may only create pending processes and send mails")
+    for creation in batch.creations:
+        if creation.record.seq != 1:
+            raise CorruptJournal(f"Process {creation.id!r} cannot begin with record {creation.record.seq}")
+    if len(batch.parks) + len(batch.stalls) + len(batch.ends) > 1:
+        twice = [key for key, times in Counter(released_keys(batch)).items() if times > 1]
+        if twice:
+            raise StorageError("A batch lets go of a process twice", keys=twice)
+
+
+def released_keys(batch: Batch) -> list[int]:
+    """Keys of the processes that *batch* lets go of, in the order of its fields."""
+    return [change.key for changes in (batch.parks, batch.stalls, batch.ends) for change in changes]
+
+
+def keys_to_own(batch: Batch) -> set[int]:
+    """Keys of every process that the session of *batch* must own, created by this batch or before."""
+    keys = {key for key, _ in batch.records}
+    keys.update(batch.progress)
+    keys.update(released_keys(batch))
+    return keys
+
+
+def check_journals(batch: Batch, lengths: dict[int, int]) -> None:
+    """
+    Check that the batch touches only what its session owns, and that every record follows its predecessor.
+
+    Args:
+        batch: What is about to be written.
+        lengths: For each process the session owns, among those the batch names, its number of records; changed.
+
+    Raises:
+        StorageError: The session does not own one of the processes.
+        CorruptJournal: A record is there already, or leaves a gap.
+    """
+    for key, record in batch.records:
+        if lengths.get(key) != record.seq - 1:
+            _refuse(batch, key, record, lengths)
+        lengths[key] = record.seq
+    for end in batch.ends:
+        if lengths.get(end.key) != end.record.seq - 1:
+            _refuse(batch, end.key, end.record, lengths)
+    for key in (*batch.progress, *released_keys(batch)):
+        if key not in lengths:
+            raise _not_owned(batch, key)
+
+
+def _refuse(batch: Batch, key: int, record: Record, lengths: dict[int, int]) -> None:
+    """Say why *record* cannot be the next one of its journal."""
+    if key not in lengths:
+        raise _not_owned(batch, key)
+    raise CorruptJournal(f"Record {record.seq} of process {key} does not follow record {lengths[key]}", key=key)
+
+
+def _not_owned(batch: Batch, key: int) -> StorageError:
+    return StorageError(f"Session {batch.session} does not own process {key}; nothing was written", key=key)
