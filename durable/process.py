@@ -234,7 +234,7 @@ class Process:
         try:
             payload = await ask
         except asyncio.CancelledError:
-            if not ask.cancelled() and ask.taken is not None:
+            if ask.taken is not None and not ask.cancelled():
                 self._execution.put_back(ask)
             raise
         self._execution.received(ask)
@@ -292,6 +292,8 @@ class Timeout:
         await self._timeout.__aenter__()
         self._ask = self._execution.set_timer("timeout", self._name, self._length)
         self._ask.add_done_callback(self._expire)
+        if self._execution.stalled is not None:
+            await self._ask  # for ever: the journal holds another kind of checkpoint, and no code may run after that
         return self
 
     async def __aexit__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from typing import Any
 from uuid import UUID, uuid5
 
 from durable.errors import DurableError
@@ -28,16 +29,22 @@ class Step:
             action should look at it now and then and return; an async one is cancelled anyway. Safe from any thread.
     """
 
-    __slots__ = ("_report", "attempt", "cancelled", "checkpoint", "process_id")
+    __slots__ = ("_report", "_token", "attempt", "cancelled", "checkpoint", "process_id")
 
     def __init__(
-        self, process_id: str, checkpoint: str, attempt: int, report: Callable[[float, float | None, str], None]
+        self,
+        process_id: str,
+        checkpoint: str,
+        attempt: int,
+        report: Callable[[Any, float, float | None, str], None],
+        token: object = None,
     ) -> None:
         self.process_id = process_id
         self.checkpoint = checkpoint
         self.attempt = attempt
         self.cancelled = False
         self._report = report
+        self._token = token  # by which the host knows whose report it is
 
     @property
     def key(self) -> str:
@@ -46,7 +53,7 @@ class Step:
 
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """Show progress to whoever watches the process. Not durable, throttled; safe from any thread."""
-        self._report(done, total, message)
+        self._report(self._token, done, total, message)
 
 
 _current: ContextVar[Step] = ContextVar("durable step")

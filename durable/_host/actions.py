@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import sys
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from functools import partial
@@ -21,6 +20,7 @@ from types import CodeType
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
+from durable._host.tasks import start_task
 from durable._host.threads import Threads
 from durable._host.timers import Timer, Timers
 from durable._kernel.commands import RunAction
@@ -29,7 +29,6 @@ from durable.step import Step, _current
 logger = logging.getLogger("durable.host")
 
 _PATIENCE = 10_000_000  # microseconds until an action that was told to stop, and has not, is named in a warning
-_EAGER = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
 class Owner(Protocol):
@@ -53,10 +52,11 @@ class Attempt:
 
     __slots__ = ("command", "let_go", "owner", "step", "task", "timer")
 
-    def __init__(self, owner: Owner, command: RunAction, step: Step) -> None:
+    step: Step
+
+    def __init__(self, owner: Owner, command: RunAction) -> None:
         self.owner = owner
         self.command = command
-        self.step = step
         self.let_go = False
         self.task: asyncio.Future[Any] | None = None
         self.timer: Timer | None = None
@@ -71,14 +71,13 @@ class Actions:
         self._threads = Threads(threads, name)
         self._loop = asyncio.get_running_loop()
         self._context = copy_context()  # what was set around the host is seen by its actions
-        self._context.run(_current.set, Step("", "", 0, _no_report))
         self.running: set[Attempt] = set()
         self._waiting: list[asyncio.Future[None]] = []
 
     def start(self, owner: Owner, command: RunAction) -> Attempt:
         """Start the attempt *command* asks for; `Owner.action_ended` hears of its end, unless it is let go before."""
-        step = Step(owner.id, command.name, command.attempt, partial(self._report, owner))
-        attempt = Attempt(owner, command, step)
+        attempt = Attempt(owner, command)
+        step = attempt.step = Step(owner.id, command.name, command.attempt, self._report, attempt)
         self.running.add(attempt)
         context = self._context.copy()
         context.run(_current.set, step)
@@ -159,31 +158,30 @@ class Actions:
             self._ended(attempt, result, error)
 
     def _await(self, attempt: Attempt, context: Context, awaitable: Awaitable[Any]) -> None:
-        if inspect.iscoroutine(awaitable):
-            coroutine = awaitable
-        elif isinstance(awaitable, asyncio.Future):
+        if isinstance(awaitable, asyncio.Future):
             attempt.task = awaitable
-            awaitable.add_done_callback(partial(self._task_done, attempt))
-            return
+            awaitable.add_done_callback(partial(self._future_done, attempt))
         else:
-            coroutine = _awaited(awaitable)
-        # Most actions are started from a delivery of the writer: run up to the first wait right here where asyncio can.
-        task = asyncio.Task(coroutine, loop=self._loop, context=context, **_EAGER)
-        attempt.task = task
-        if task.done():
-            self._task_done(attempt, task)
-        else:
-            task.add_done_callback(partial(self._task_done, attempt))
+            attempt.task = start_task(self._loop, self._drive(attempt, awaitable), context)
 
-    def _task_done(self, attempt: Attempt, task: asyncio.Future[Any]) -> None:
-        if task.cancelled():
-            self._ended(attempt, None, asyncio.CancelledError())
-            return
-        error = task.exception()
-        if error is None:
-            self._ended(attempt, task.result(), None)
-        else:
+    async def _drive(self, attempt: Attempt, awaitable: Awaitable[Any]) -> None:
+        try:
+            result = await awaitable
+        except (KeyboardInterrupt, SystemExit) as error:
             self._ended(attempt, None, error)
+            raise
+        except BaseException as error:
+            self._ended(attempt, None, error)
+        else:
+            self._ended(attempt, result, None)
+
+    def _future_done(self, attempt: Attempt, future: asyncio.Future[Any]) -> None:
+        if future.cancelled():
+            self._ended(attempt, None, asyncio.CancelledError())
+        elif (error := future.exception()) is not None:
+            self._ended(attempt, None, error)
+        else:
+            self._ended(attempt, future.result(), None)
 
     # ending
 
@@ -217,15 +215,15 @@ class Actions:
             extra={"process_id": attempt.owner.id, "checkpoint": attempt.command.name},
         )
 
-    def _report(self, owner: Owner, done: float, total: float | None, message: str) -> None:
+    def _report(self, attempt: Attempt, done: float, total: float | None, message: str) -> None:
         try:
             on_loop = asyncio.get_running_loop() is self._loop
         except RuntimeError:
             on_loop = False
         if on_loop:
-            owner.report(done, total, message)
+            attempt.owner.report(done, total, message)
         else:
-            self._loop.call_soon_threadsafe(owner.report, done, total, message)
+            self._loop.call_soon_threadsafe(attempt.owner.report, done, total, message)
 
 
 class _Nobody:
@@ -237,14 +235,6 @@ class _Nobody:
 
 
 _NOBODY = _Nobody()
-
-
-def _no_report(done: float, total: float | None, message: str) -> None:
-    """The progress of a step that does not exist."""
-
-
-async def _awaited(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
 
 
 # --- loop or thread? ---

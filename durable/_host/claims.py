@@ -19,7 +19,9 @@ from durable.storage import JournalStorage
 logger = logging.getLogger("durable.host")
 
 _AT_ONCE = 500  # processes claimed in one go: replaying them must not keep the loop for long
-_SPACING = 0.01  # seconds between two looks, unless somebody here asks for one
+# Seconds between two looks, unless somebody here asks for one. Our own commits hint at changes all the time, so looks
+# that find nothing become rarer; after a quiet while the first hint counts at once again.
+_SPACING_FROM, _SPACING_TO, _QUIET_WHILE = 0.005, 0.1, 1.0
 _BURY_EVERY = 1.0
 
 
@@ -42,6 +44,8 @@ class Claims:
         self._poll = poll
         self._wanted = asyncio.Event()
         self._buried = 0.0
+        self._looked = 0.0
+        self._spacing = _SPACING_FROM
         self._next: Timer | None = None
         self._task: asyncio.Task[None] | None = None
         self._looking = False
@@ -84,11 +88,15 @@ class Claims:
     async def _look(self) -> bool:
         """One look; whether there is probably more."""
         engine = self._engine
+        now = monotonic()
+        self._spacing = min(self._spacing * 2, _SPACING_TO) if now - self._looked < _QUIET_WHILE else _SPACING_FROM
+        self._looked = now
         if monotonic() - self._buried >= _BURY_EVERY:
             self._buried = monotonic()
             await self._storage.bury()
         items = await self._storage.collect(self._session)
         if items:
+            self._spacing = _SPACING_FROM
             await self._call(lambda: engine.receive(items))
         room = min(engine.limit - len(engine.residents), _AT_ONCE)
         if room <= 0:
@@ -96,6 +104,7 @@ class Claims:
             return False
         claims = await self._storage.claim(self._session, self._queues, room, self._clock.now())
         if claims:
+            self._spacing = _SPACING_FROM
             await engine.adopt(claims)
         if len(claims) >= room:
             return True
@@ -124,7 +133,6 @@ class Claims:
         self._next = None if due is None else self._engine.timers.add(due, self.want)
 
     async def _wait(self) -> None:
-        # Our own commits make the store change all the time: look for others' only so often.
         waiting = asyncio.ensure_future(self._wanted.wait())
         changing = asyncio.ensure_future(self._change())
         try:
@@ -135,5 +143,5 @@ class Claims:
             await asyncio.wait((waiting, changing))
 
     async def _change(self) -> None:
-        await asyncio.sleep(_SPACING)
+        await asyncio.sleep(self._spacing)
         await self._storage.wait_for_change(self._poll)

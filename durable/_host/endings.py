@@ -22,34 +22,39 @@ class Endings:
     def __init__(self, storage: JournalStorage) -> None:
         self._storage = storage
         self._waiters: dict[str, list[asyncio.Future[Record]]] = {}
+        self._elsewhere: set[str] = set()  # of those waited for: nobody will tell, so look
         self._watchers: dict[str, set[asyncio.Event]] = {}
         self._task: asyncio.Task[None] | None = None
-        self._changed = asyncio.Event()
+        self._look: Look = _look_nowhere
         self.owned: Callable[[str], bool] = lambda id: False
 
     async def wait(self, id: str, look: Look) -> Record:
         """The last record of process *id*, once it has one. *look* reads it, or raises if there is no such process."""
         future: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(id, []).append(future)
+        self._look = look
         try:
             if not self.owned(id):
                 record = await look(id)
                 if record is not None:
                     return record
-            self._keep_looking(look)
+                self._look_for(id)
             return await future
         finally:
             waiters = self._waiters[id]
             waiters.remove(future)
             if not waiters:
                 del self._waiters[id]
+                self._elsewhere.discard(id)
 
     def tell(self, id: str, record: Record | None) -> None:
-        """A process changed, and has ended if there is a *record*."""
+        """A process changed or left this host; it has ended if there is a *record*."""
         if record is not None:
             for future in self._waiters.get(id, ()):
                 if not future.done():
                     future.set_result(record)
+        elif id in self._waiters and not self.owned(id):
+            self._look_for(id)
         for event in self._watchers.get(id, ()):
             event.set()
 
@@ -84,17 +89,21 @@ class Endings:
         for id in self._waiters:
             self._fail(id, HostClosed(f"The host or client was closed while the result of process {id!r} was awaited"))
 
-    def _keep_looking(self, look: Look) -> None:
+    def _look_for(self, id: str) -> None:
+        self._elsewhere.add(id)
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._look(look), name="durable: results")
+            self._task = asyncio.create_task(self._keep_looking(), name="durable: results")
 
-    async def _look(self, look: Look) -> None:
-        while self._waiters:
+    async def _keep_looking(self) -> None:
+        while self._elsewhere:
             await asyncio.sleep(_SPACING)
             await self._storage.wait_for_change(_LOOK_EVERY)
-            for id in [id for id in self._waiters if not self.owned(id)]:
+            for id in list(self._elsewhere):
+                if self.owned(id):
+                    self._elsewhere.discard(id)  # it has come here, and this host will tell
+                    continue
                 try:
-                    record = await look(id)
+                    record = await self._look(id)
                 except StorageError:
                     break  # the store is away: the wait goes on when it is back
                 except DurableError as error:
@@ -107,3 +116,7 @@ class Endings:
         for future in self._waiters.get(id, ()):
             if not future.done():
                 future.set_exception(error)
+
+
+async def _look_nowhere(id: str) -> Record | None:
+    raise HostClosed(f"Nobody has asked for process {id!r} yet")

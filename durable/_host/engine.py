@@ -129,8 +129,9 @@ class Engine:
             return
         resident = self._resident(row.key, row.id, definition)
         try:
-            with self.watchdog.stepping(row.id):
-                commands = resident.recover(claim.records, row.mail - len(claim.inbox))
+            self.watchdog.begin(row.id)
+            commands = resident.recover(claim.records, row.mail - len(claim.inbox))
+            self.watchdog.end()
         except (KeyboardInterrupt, SystemExit):
             resident.release()
             raise
@@ -251,6 +252,7 @@ class Engine:
             self._catch_up(resident)
             return
         self._remove(resident)
+        self._changed(resident.id, None)
         self._wanted()
 
     def discard(self, resident: Resident, error: DurableError) -> None:
@@ -261,6 +263,7 @@ class Engine:
         resident.stop_actions()
         let_go(resident.execution.tasks(), resident.execution.generators())
         self._remove(resident)
+        self._changed(resident.id, None)
 
     def _park(self, resident: Resident) -> None:
         resident.leaving = True
@@ -275,6 +278,7 @@ class Engine:
         resident.stop_actions()
         drop(resident.execution.tasks(), resident.execution.generators())
         self._remove(resident)
+        self._changed(resident.id, None)
         if change.wake_at is not None:
             self._wanted()
 
@@ -318,10 +322,12 @@ class Engine:
         self.watchdog.close()
         self.timers.close()
         self.actions.close()
-        for resident in self.residents.values():
-            resident.departed = True
-            let_go(resident.execution.tasks(), resident.execution.generators())
+        residents = list(self.residents.values())
         self.residents.clear()
         self.by_id.clear()
+        for resident in residents:
+            resident.departed = True
+            let_go(resident.execution.tasks(), resident.execution.generators())
+            self._changed(resident.id, None)
 
 

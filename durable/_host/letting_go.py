@@ -20,7 +20,7 @@ from typing import Any, TypeAlias, cast
 
 from durable._host import frame_state
 from durable._host.frame_state import SUSPENDABLE, Suspendable
-from durable._host.noticing import why_noticed
+from durable._host.noticing import class_name, why_noticed
 from durable._host.reachability import LIMIT, Reach, TooMuch, location, place, reach
 
 Tasks: TypeAlias = Collection[asyncio.Task[Any]]
@@ -121,7 +121,7 @@ def _name(node: object) -> str:
     kind = type(node)
     if kind in SUSPENDABLE:
         return f"{kind.__name__.replace('_', ' ').capitalize()} {location(node)}"
-    return f"An object of {kind.__module__}.{kind.__qualname__}"
+    return f"An object of {class_name(kind)}"
 
 
 # --- freeing -------------------------------------------------------------------------------------------------

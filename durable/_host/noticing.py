@@ -24,7 +24,7 @@ def why_noticed(node: object) -> str | None:
     if weakref.getweakrefcount(node):
         for reference in weakref.getweakrefs(node):
             if not _is_bookkeeping(reference.__callback__):
-                return f"has a weak reference whose callback would run, {_name(reference.__callback__)}"
+                return f"has a weak reference whose callback would run, {_callback_name(reference.__callback__)}"
     return None
 
 
@@ -38,9 +38,15 @@ def _finalizer(kind: type) -> object:
         return None
 
 
-def _name(callback: object) -> str:
-    named = callback if isinstance(callback, types.FunctionType) else type(callback)
-    return f"{named.__module__}.{named.__qualname__}"
+def class_name(kind: type) -> str:
+    """Return module and name of a class, without asking a metaclass of the user."""
+    return ".".join(str(type.__getattribute__(kind, name)) for name in ("__module__", "__qualname__"))
+
+
+def _callback_name(callback: object) -> str:
+    if type(callback) is types.FunctionType:
+        return f"{callback.__module__}.{callback.__qualname__}"
+    return class_name(type(callback))
 
 
 def _awaitables_of_async_generators() -> Iterator[type]:

@@ -138,7 +138,7 @@ class _Walk:
 
 
 def _holds_nothing(function: types.FunctionType) -> bool:
-    variables = (function.__closure__, function.__defaults__, function.__kwdefaults__)  # type: ignore[attr-defined]
+    variables = (function.__closure__, function.__defaults__, function.__kwdefaults__)
     return variables == (None, None, None) and not weakref.getweakrefcount(function)
 
 
@@ -151,7 +151,7 @@ def referents(holder: object) -> Iterable[object]:
     """Return what *holder* refers to, without the globals of a function."""
     found = gc.get_referents(holder)
     if type(holder) is types.FunctionType:
-        globals_, builtins = holder.__globals__, holder.__builtins__  # type: ignore[attr-defined]
+        globals_, builtins = holder.__globals__, holder.__builtins__
         return [referent for referent in found if referent is not globals_ and referent is not builtins]
     return found
 

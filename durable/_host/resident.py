@@ -151,8 +151,9 @@ class Resident:
 
     def _step(self, record: Record) -> None:
         try:
-            with self.engine.watchdog.stepping(self.id):
-                commands = self.execution.feed(record)
+            self.engine.watchdog.begin(self.id)
+            commands = self.execution.feed(record)
+            self.engine.watchdog.end()
         except (KeyboardInterrupt, SystemExit):
             self.release()  # the step is void; its journal knows how to go on
             raise

@@ -12,9 +12,12 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from time import monotonic
 from typing import Protocol
 
+from durable._host.collector import Collector
+from durable._host.tasks import start_task
 from durable.errors import CorruptJournal, DurableError, SessionLost, StorageError
 from durable.journal import Record
 from durable.storage import (
@@ -32,7 +35,7 @@ from durable.storage import (
 
 logger = logging.getLogger("durable.host")
 
-_SLICE = 0.005  # seconds of delivery before other callbacks of the loop get their turn
+_SLICE = 0.02  # seconds of delivery before other callbacks of the loop get their turn
 _RETRY_FROM, _RETRY_TO = 0.05, 5.0  # seconds between tries while the store fails
 
 
@@ -129,6 +132,7 @@ class Writer:
         self._queue: deque[_Round] = deque()  # rounds that were put together already: retried or split ones
         self._idle: asyncio.Future[None] | None = None
         self._closed = False
+        self._collector = Collector(self._loop)
 
     # what can be written
 
@@ -199,6 +203,7 @@ class Writer:
     def close(self) -> None:
         """Write and deliver nothing any more."""
         self._closed = True
+        self._collector.resume()
         if self._retry is not None:
             self._retry.cancel()
         error = (
@@ -213,6 +218,7 @@ class Writer:
     def _want(self) -> None:
         if not self._scheduled and self._committing is None and self._retry is None:
             self._scheduled = True
+            self._collector.pause()
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
@@ -228,8 +234,8 @@ class Writer:
             return
         self._number += 1
         round.batch.number = self._number
-        self._committing = self._loop.create_task(self._storage.commit(round.batch))
-        self._committing.add_done_callback(lambda task: self._committed(round, task))
+        self._committing = start_task(self._loop, self._storage.commit(round.batch))
+        self._committing.add_done_callback(partial(self._committed, round))
 
     def _committed(self, round: _Round, task: asyncio.Task[BatchResult]) -> None:
         self._committing = None
@@ -256,16 +262,22 @@ class Writer:
     def _pump(self) -> None:
         # Never inside a task: process code is stepped from here.
         self._pumping = True
-        until = monotonic() + _SLICE
+        self._collector.pause()
+        if not self._deliver_slice(monotonic() + _SLICE):
+            self._loop.call_soon(self._pump)
+            return
+        self._pumping = False
+        self._tell_idle()
+
+    def _deliver_slice(self, until: float) -> bool:
+        """Deliver until that moment; whether everything is delivered."""
         while self._deliveries:
             for _ in self._deliveries[0]:
                 if monotonic() > until:
-                    self._loop.call_soon(self._pump)
-                    return
+                    return False
             if self._deliveries:  # a delivery may have closed the writer
                 self._deliveries.popleft()
-        self._pumping = False
-        self._tell_idle()
+        return True
 
     def _tell_idle(self) -> None:
         if self._idle is not None and self.is_quiet():

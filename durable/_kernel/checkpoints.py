@@ -8,11 +8,12 @@ steal an event from an older waiter; a waiter that gives up puts its event back 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from durable._kernel.commands import Command
-from durable._kernel.loop import ProcessFuture, ProcessLoop
+from durable._kernel.loop import ProcessLoop
 from durable.journal import Kind, Record
 
 # Which records may answer which kind of checkpoint.
@@ -25,9 +26,12 @@ ANSWERS: dict[str, frozenset[Kind]] = {
 }
 
 
-class Ask(ProcessFuture):
+class Ask(asyncio.Future[Any]):
     """
     A checkpoint that waits for its record: the future its waiter awaits.
+
+    It takes no number in the process, as other futures do: a replay that does not suspend here makes no ask, and the
+    numbers of all tasks after it must be the same.
 
     ``command``: what the host was asked to do for it and has not answered yet. ``event``: the name of the event it
     waits for; ``promised``: number of the event that shall be its own once TAKEN is recorded; ``due``: of its timer.
@@ -36,7 +40,7 @@ class Ask(ProcessFuture):
     __slots__ = ("command", "due", "event", "name", "promised", "taken", "what")
 
     def __init__(self, loop: ProcessLoop, what: str, name: str) -> None:
-        super().__init__(loop)
+        super().__init__(loop=loop)
         self.what = what
         self.name = name
         self.command: Command | None = None
@@ -104,26 +108,24 @@ class Mailbox:
         ask.promised = number
         return ask
 
-    def revoke(self, number: int) -> Ask | None:
-        """Take back the promise of event *number*, because the journal gave it to somebody else."""
-        event = self._arrived[number].name
-        for ask in self._waiters.get(event, ()):
-            if ask.promised == number:
-                ask.promised = None
-                return ask
-        return None
+    def find(self, number: int) -> ArrivedEvent | None:
+        """Event *number*, in its queue or reserved; None if it has reached a waiter or never arrived."""
+        return self._arrived.get(number)
 
-    def remove(self, number: int) -> ArrivedEvent | None:
-        """Take event *number* out of its queue; None if it is not there."""
+    def promised(self, number: int) -> Ask | None:
+        """Who was promised event *number*."""
         event = self._arrived.get(number)
-        if event is None or number not in (queue := self._queues.get(event.name, [])):
-            return None
-        queue.remove(number)
-        return event
+        waiters = () if event is None else self._waiters.get(event.name, ())
+        return next((ask for ask in waiters if ask.promised == number), None)
 
-    def arrived(self, number: int) -> ArrivedEvent:
-        """Event *number*, in its queue or reserved."""
-        return self._arrived[number]
+    def remove(self, number: int) -> None:
+        """Take event *number* out of its queue, if it is there."""
+        event = self._arrived.get(number)
+        queue = None if event is None else self._queues.get(event.name)
+        if event is not None and queue is not None and number in queue:
+            queue.remove(number)
+            if not queue:
+                del self._queues[event.name]
 
     def put_back(self, number: int) -> str:
         """Return an event to the head of its queue; its name."""

@@ -22,7 +22,8 @@ class RunAction(NamedTuple):
     Run an attempt of *action* at *due* (None: now); record DONE, FAILED or ATTEMPT.
 
     *options* is whatever the process side gave for the host (retry, timeout); the kernel does not look into it.
-    *intended*: INTENT is recorded; if this command comes out of a replay, how the action ended is unknown.
+    *intended*: INTENT is recorded. *interrupted*: it was recorded in an earlier life of the process, so how the action
+    ended is unknown: record FAILED with `StepInterrupted`, and do not run it.
     """
 
     name: str
@@ -31,6 +32,7 @@ class RunAction(NamedTuple):
     attempt: int = 1
     due: int | None = None
     intended: bool = False
+    interrupted: bool = False
 
 
 class RecordIntent(NamedTuple):
@@ -97,7 +99,7 @@ class Report(NamedTuple):
 
 
 class End(NamedTuple):
-    """Record this last record. *failure* says why a result could not be recorded as it was, for the log."""
+    """Record this last record. *notes* are what its payload notes, for the log: drift, failures nobody saw."""
 
     kind: Kind
     payload: bytes

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from asyncio.events import _get_running_loop
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
 from datetime import UTC, datetime, timedelta
@@ -34,7 +35,15 @@ from durable._kernel.commands import (
 )
 from durable._kernel.loop import ProcessLoop, ProcessTask, TimerCallback
 from durable.codec import Codec, decode_error, encode_error
-from durable.errors import Drift, DuplicateCheckpoint, DurableError, NonDeterminismError
+from durable.errors import (
+    CorruptJournal,
+    Drift,
+    DuplicateCheckpoint,
+    DurableError,
+    IOOutsideCheckpoint,
+    NewerFormat,
+    NonDeterminismError,
+)
 from durable.journal import ENDS, Kind, Record
 
 KERNEL_VERSION = 1
@@ -118,7 +127,7 @@ class Execution:
         self._failed: list[ProcessTask] | None = None
         self._generators: list[AsyncGenerator[Any, Any]] | None = None
         self._notes: tuple[str, ...] = ()
-        self._closing = False
+        self._closing: Sequence[ProcessTask] = ()
         self._end: End | None = None
         self._upcoming: Sequence[Record] = ()
         self._position = 0
@@ -158,13 +167,13 @@ class Execution:
         if self._end is not None:
             return [self._end]
         commands: list[Command] = []
-        if self._deadline is not None and self.cancel_reason is None:
+        if self._deadline is not None and self.cancel_reason is None and not self._main.done():
             commands.append(Deadline(self._deadline))
         for ask in self._checkpoints.waiting.values():
-            if ask.command is not None:
-                commands.append(ask.command)
             if ask.promised is not None:
                 commands.append(Take(ask.name, ask.promised))
+            if ask.command is not None:
+                commands.append(ask.command)
         commands += [Alarm(alarm.name, alarm.due) for alarm in (self._alarms or {}).values()]
         return commands
 
@@ -192,18 +201,23 @@ class Execution:
                     self._fire(record.name)
                 case _:
                     self._answer(record)
-        except DurableError as error:  # a payload that cannot be read; no code of the process has run yet
-            return self._stall(error)
-        if self._end is not None and self._main.done():
+        except Exception as error:  # a payload that cannot be read; no code of the process has run yet
+            return self._stall(self._unreadable(record, error))
+        if self._end is not None:
             self._finish()  # something arrived between the end and its record: list it
 
     def _start(self, record: Record) -> None:
+        version, _python, args, kwargs, timeout = self._codec.decode(record.payload)
+        if version > KERNEL_VERSION:
+            return self._stall(
+                NewerFormat(
+                    f"Process {self.process_id!r} was started by kernel version {version}, and this one is {KERNEL_VERSION}",
+                    fix="run it where the newer version of this library is installed, or upgrade, then resume it",
+                )
+            )
         try:
-            _version, _python, args, kwargs, timeout = self._codec.decode(record.payload)
             coroutine = self._program.body(self, tuple(args), kwargs)
         except TypeError as error:
-            if isinstance(error, DurableError):
-                raise
             return self._stall(
                 NonDeterminismError(
                     f"Process {self.process_id!r} was started with arguments that {record.name!r} does not take any more",
@@ -223,12 +237,10 @@ class Execution:
             self._apply(ask, record)
         elif name not in self._checkpoints.asked:
             if record.kind is Kind.TAKEN:  # reserved for its waiter: code that asks earlier must not get it
-                number = self._codec.decode(record.payload)
-                self._revoke(number)
-                self._checkpoints.mail().remove(number)
+                self._reserve(self._codec.decode(record.payload))
             self._checkpoints.hold(name, record)
 
-    def _apply(self, ask: Ask, record: Record) -> None:
+    def _apply(self, ask: Ask, record: Record, held: bool = False) -> None:
         kind = record.kind
         if kind not in ANSWERS[ask.what]:
             return self._mismatch(ask.what, ask.name, record)
@@ -237,16 +249,16 @@ class Execution:
         elif kind is Kind.FAILED:
             self._reject(ask, decode_error(self._codec, record.payload))
         elif kind is Kind.TAKEN:
-            self._take(ask, self._codec.decode(record.payload))
+            self._take(ask, record)
         elif kind is Kind.FIRED:
-            self._fired(ask)
+            self._fired(ask, record)
         elif kind is Kind.TIMER:
             self._timer_set(ask, record)
         elif kind is Kind.ATTEMPT:
             attempt, due, _error = self._codec.decode(record.payload)
             self._again(ask, attempt=attempt + 1, due=due)
         elif kind is Kind.INTENT:
-            self._again(ask, intended=True)
+            self._again(ask, intended=True, interrupted=held or self.replaying)
 
     def _timer_set(self, ask: Ask, record: Record) -> None:
         what, due = self._codec.decode(record.payload)
@@ -254,16 +266,14 @@ class Execution:
             return self._mismatch(ask.what, ask.name, record)
         ask.due = due
         if due <= record.time:
-            self._fired(ask)
+            self._fired(ask, record)
         else:
-            ask.command = Wake(ask.name, due)
-            self._emit(ask.command)
+            self._command(ask, Wake(ask.name, due))
 
     def _again(self, ask: Ask, **changes: Any) -> None:
         assert isinstance(ask.command, RunAction | RecordIntent)
         command = ask.command.run if isinstance(ask.command, RecordIntent) else ask.command
-        ask.command = command._replace(**changes)
-        self._emit(ask.command)
+        self._command(ask, command._replace(**changes))
 
     # --- how a checkpoint ends ---
 
@@ -276,42 +286,59 @@ class Execution:
         ask.set_exception(error)
         ask.exception()  # a waiter that was cancelled in the same step never looks: no warning about that
 
-    def _fired(self, ask: Ask) -> None:
-        assert ask.due is not None
-        ask.command = None
+    def _fired(self, ask: Ask, record: Record) -> None:
+        if ask.due is None:
+            raise ValueError("a timer that was never set has fired")
         if ask.what == "event":
             self._reject(ask, TimeoutError(f"No event {ask.event!r} came in time for checkpoint {ask.name!r}"))
         else:
-            self._resolve(ask, timedelta(microseconds=max(0, self._loop.now - ask.due)))
+            self._resolve(ask, timedelta(microseconds=max(0, record.time - ask.due)))
 
-    def _take(self, ask: Ask, number: int) -> None:
+    def _take(self, ask: Ask, record: Record) -> None:
+        number = self._codec.decode(record.payload)
         mailbox = self._checkpoints.mail()
-        if ask.promised != number:
-            self._revoke(number)
-        event = mailbox.remove(number) or mailbox.arrived(number)
-        ask.promised, ask.taken = None, number
-        if ask.command is not None:
-            self._retract(ask, CancelTimer(ask.name))
+        event = mailbox.find(number)
+        if event is None:
+            return self._mismatch(ask.what, ask.name, record, "gives it an event that this code has given to another")
         value, _key = self._codec.decode(event.payload)
+        if ask.promised == number:
+            ask.promised = None
+            mailbox.remove(number)
+        else:
+            self._reserve(number)
+        ask.taken = number
+        self._retract(ask)
         self._resolve(ask, value)
+
+    def _reserve(self, number: int) -> None:
+        """Take event *number* out of its queue for the waiter the journal names; whoever was promised it waits on."""
+        mailbox = self._checkpoints.mail()
+        loser = mailbox.promised(number)
+        mailbox.remove(number)
+        if loser is not None:
+            self._break_promise(loser)
+
+    def _break_promise(self, ask: Ask) -> None:
+        assert ask.event is not None
+        ask.promised = None
+        self._unask(Take, ask.name)
+        self._match(ask.event)
 
     def _drop(self, ask: Ask) -> None:
         del self._checkpoints.waiting[ask.name]
+        if ask.command is not None:
+            self._unask(type(ask.command), ask.name)
+            ask.command = None
         if ask.event is not None:
-            mailbox = self._checkpoints.mail()
-            mailbox.stop_waiting(ask)
+            self._checkpoints.mail().stop_waiting(ask)
             if ask.promised is not None:
-                ask.promised = None
-                self._match(ask.event)
+                self._break_promise(ask)
 
     def withdraw(self, ask: Ask) -> None:
         """Its waiter gave up before its record came: whatever the host does for it is not wanted any more."""
-        if self._checkpoints.waiting.get(ask.name) is not ask:
-            return
-        if ask.command is not None and ask.what != "get":
-            cancel = CancelAction(ask.name) if ask.what == "do" else CancelTimer(ask.name)
-            self._retract(ask, cancel)
-        self._drop(ask)
+        if self._checkpoints.waiting.get(ask.name) is ask:
+            self._retract(ask)
+            self._drop(ask)
 
     def received(self, ask: Ask) -> None:
         """The event of *ask* has reached its waiter."""
@@ -340,11 +367,7 @@ class Execution:
         return self._ask(what, name, SetTimer(name, what, length))
 
     def wait_event(self, name: str, event: str, timeout: timedelta | None) -> Ask:
-        command = None if timeout is None else SetTimer(name, "event", timeout)
-        ask = self._ask("event", name, command, event)
-        if not ask.done():
-            self._match(event)
-        return ask
+        return self._ask("event", name, None if timeout is None else SetTimer(name, "event", timeout), event)
 
     def report(self, done: float, total: float | None, message: str) -> None:
         if not self.replaying:
@@ -359,16 +382,17 @@ class Execution:
         if event is not None:
             ask.event = event
             checkpoints.mail().wait(ask)
+            self._match(event)  # before a timer is asked for: an event that is there wins over any timeout
         held = checkpoints.release(name) if checkpoints.held else ()
-        if command is not None and not held:
+        if command is not None:
             self._emit(command)
         for record in held:
             if ask.done() or self.stalled is not None:
                 break
             try:
-                self._apply(ask, record)
-            except DurableError as error:
-                self._stall(error)
+                self._apply(ask, record, held=True)
+            except Exception as error:
+                self._stall(self._unreadable(record, error))
         return ask
 
     def _given(self, name: str, kind: Kind) -> Given | None:
@@ -377,22 +401,29 @@ class Execution:
         if position >= len(self._upcoming):
             return None
         record = self._upcoming[position]
-        if record.name != name or record.kind is not kind or not self._loop.idle():
+        if record.name != name or record.kind is not kind or not self._loop.idle() or not self._may_skip():
             return None
-        task = asyncio.current_task(self._loop)
-        if task is None or task._must_cancel or self._checkpoints.held or self.stalled is not None:  # type: ignore[attr-defined]
-            return None
-        self._claim_name(name)
         try:
             value = self._codec.decode(record.payload)
-        except DurableError:
-            self._checkpoints.asked.discard(name)
+        except Exception:
             return None  # the slow way reports it
+        self._claim_name(name)
         self._position = position + 1
         self._loop.now = max(self._loop.now, record.time)
         return Given(value)
 
+    def _may_skip(self) -> bool:
+        if self._checkpoints.held or self.stalled is not None or self._is_round_over():
+            return False  # the last: before the next record, what the function left behind will be cancelled
+        task = asyncio.current_task(self._loop)
+        return type(task) is ProcessTask and not task._must_cancel  # type: ignore[attr-defined]
+
     def _claim_name(self, name: str) -> None:
+        if _get_running_loop() is not self._loop:
+            raise IOOutsideCheckpoint(
+                f"Checkpoint {name!r} of process {self.process_id!r} was asked for outside its process function",
+                fix="an action cannot use checkpoints: ask for them in the process, and pass values to the action",
+            )
         if name in self._checkpoints.asked:
             raise DuplicateCheckpoint(
                 f"Process {self.process_id!r} used the checkpoint name {name!r} a second time",
@@ -421,12 +452,6 @@ class Execution:
             assert ask.promised is not None
             self._emit(Take(ask.name, ask.promised))
 
-    def _revoke(self, number: int) -> None:
-        loser = self._checkpoints.mail().revoke(number)
-        if loser is not None:
-            assert loser.event is not None
-            self._match(loser.event)
-
     def next_waiter(self, event: str) -> str | None:
         """The checkpoint that would take an event of this name if one arrived now."""
         mailbox = self._checkpoints.mailbox
@@ -454,7 +479,8 @@ class Execution:
 
     def cancel_alarm(self, alarm: TimerCallback) -> None:
         if self._alarms and self._alarms.pop(alarm.name, None) is not None:
-            self._withdraw_command(Alarm(alarm.name, alarm.due), CancelTimer(alarm.name, alarm=True))
+            if not self._unask(Alarm, alarm.name):
+                self._emit(CancelTimer(alarm.name, alarm=True))
 
     def _fire(self, name: str) -> None:
         alarm = self._alarms.pop(name, None) if self._alarms else None
@@ -468,11 +494,15 @@ class Execution:
     def _cancel(self, record: Record) -> None:
         if self.cancel_reason is not None or self._main.done():
             return  # a second request must not disturb the compensation of the first
-        self.cancel_reason = self._codec.decode(record.payload)
+        self.cancel_reason = str(self._codec.decode(record.payload))
         self.cancelled_by_deadline = record.name == "deadline"
+        self._deliver_cancellation([self._main], self.cancel_reason)
+
+    def _deliver_cancellation(self, cancelled: Sequence[ProcessTask], reason: str | None = None) -> None:
         tasks = [self._main, *(self._tasks or ())]
         before = [task.cancelling() for task in tasks]
-        self._main.cancel(self.cancel_reason)
+        for task in cancelled:
+            task.cancel(reason)
         # Delivered, so taken back at once: `timeout` and `TaskGroup` in the compensation count from zero again.
         for task, count in zip(tasks, before, strict=True):
             while task.cancelling() > count:
@@ -480,11 +510,11 @@ class Execution:
 
     # --- the life of the function ---
 
-    def task_created(self, task: ProcessTask) -> None:
+    def task_created(self, task: ProcessTask, context: Context) -> None:
         if self._tasks is None:
             self._tasks = {}
         self._tasks[task] = None
-        task.add_done_callback(self._task_done, context=_EMPTY)
+        task.add_done_callback(self._task_done, context=context)
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         assert isinstance(task, ProcessTask)
@@ -506,28 +536,24 @@ class Execution:
 
     def _settle(self) -> bool:
         """The function is over: cancel what it left behind and close its generators, then end. False: wait for more."""
-        if not self._closing:
-            self._closing = True
-            if self._tasks:
-                self._loop.step(self._cancel_tasks)
-                return True
-        if self._tasks:
+        if not self._is_round_over():
             return False
-        generators = [generator for generator in self._generators or () if generator.ag_frame is not None]
-        self._generators = None
-        if generators:
-            self._loop.step(self._close_generators, generators)
-            return True
-        self._finish()
-        return False
+        if self._tasks:
+            self._closing = list(self._tasks)
+            self._loop.step(self._deliver_cancellation, self._closing)
+        elif self.generators():
+            self._loop.step(self._close_generators)
+        else:
+            self._finish()
+        return self._end is None
 
-    def _cancel_tasks(self) -> None:
-        for task in list(self._tasks or ()):
-            task.cancel()
+    def _is_round_over(self) -> bool:
+        # In rounds: what a `finally` leaves behind in its turn is cancelled when all that was cancelled before is done.
+        return self._main.done() and all(task.done() for task in self._closing)
 
-    def _close_generators(self, generators: list[AsyncGenerator[Any, Any]]) -> None:
-        for generator in generators:
-            self._loop.create_task(_close(generator))
+    def _close_generators(self) -> None:
+        generators, self._generators = self.generators(), None
+        self._closing = [self._loop.create_task(_close(generator), context=Context()) for generator in generators]
 
     def _finish(self) -> None:
         drift = self._drift()
@@ -539,8 +565,9 @@ class Execution:
                     fix="deploy code that asks for these checkpoints (see `renames=`), then resume the process",
                 )
             )
-        for name in [*self._checkpoints.waiting]:
-            self._checkpoints.waiting[name].cancel()
+        for ask in list(self._checkpoints.waiting.values()):
+            self.withdraw(ask)
+        self._alarms = None
         self._end = self._outcome(tuple(self._collect_notes(drift)))
         self._emit(self._end)
 
@@ -553,10 +580,20 @@ class Execution:
         if error is None:
             try:
                 return End(Kind.COMPLETED, self._codec.encode((main.result(), list(notes))), notes)
-            except DurableError as refused:
+            except Exception as refused:
                 refused.add_note(f"It is the result of process {self.process_id!r}.")
                 error = refused
+        if isinstance(error, RuntimeError) and any(words in str(error) for words in _FOREIGN):
+            error = self._foreign(error)
         return End(Kind.ERRED, self._codec.encode((encode_error(self._codec, error), list(notes))), notes)
+
+    def _foreign(self, error: RuntimeError) -> IOOutsideCheckpoint:
+        refused = IOOutsideCheckpoint(
+            f"Process {self.process_id!r} waited for something of another event loop: {error}",
+            fix="wait for it inside an action (`await proc.do(…)`); share no asyncio object between processes, send an event",
+        )
+        refused.__cause__ = error
+        return refused
 
     def _collect_notes(self, drift: list[str]) -> list[str]:
         for task in self._failed or ():
@@ -591,27 +628,49 @@ class Execution:
         if not self.replaying and (self.stalled is None or isinstance(command, Stall)):
             self._commands.append(command)
 
-    def _retract(self, ask: Ask, cancel: Command) -> None:
+    def _command(self, ask: Ask, command: Command) -> None:
+        """Ask the host for *command* in place of what *ask* asked before."""
+        if ask.command is not None:
+            self._unask(type(ask.command), ask.name)
+        ask.command = command
+        self._emit(command)
+
+    def _retract(self, ask: Ask) -> None:
+        """What the host does for *ask* is not wanted any more."""
         command, ask.command = ask.command, None
-        assert command is not None
-        self._withdraw_command(command, cancel)
+        if command is None or self._unask(type(command), ask.name):
+            return
+        if ask.what == "do":
+            self._emit(CancelAction(ask.name))
+        elif ask.what != "get":
+            self._emit(CancelTimer(ask.name))
 
-    def _withdraw_command(self, command: Command, cancel: Command) -> None:
-        if command in self._commands:  # asked for and given up in one step: the host need not hear of it
-            self._commands.remove(command)
-        else:
-            self._emit(cancel)
+    def _unask(self, kind: type, name: str) -> bool:
+        """Forget a command that was asked for in this very step: the host need not hear of it. Whether there was one."""
+        for position, command in enumerate(self._commands):
+            if type(command) is kind and command.name == name:  # type: ignore[union-attr]
+                del self._commands[position]
+                return True
+        return False
 
-    def _mismatch(self, what: str, name: str, record: Record) -> None:
-        when = datetime.fromtimestamp(record.time / 1_000_000, UTC)
+    def _mismatch(self, what: str, name: str, record: Record, but: str = "holds another kind of checkpoint of that name") -> None:
         self._stall(
             NonDeterminismError(
-                f"Process {self.process_id!r} asked for {what} {name!r}, but its journal holds another kind of checkpoint "
-                "of that name",
-                journal=f"record {record.seq}, {record.kind.name} {record.name!r}, written {when:%Y-%m-%d %H:%M:%S}Z",
+                f"Process {self.process_id!r} asked for {what} {name!r}, but its journal {but}",
+                journal=_describe(record),
                 code=f"{what} {name!r}",
                 fix=f"give the new checkpoint its own name and deploy; then resume {self.process_id!r} (nothing is lost)",
             )
+        )
+
+    def _unreadable(self, record: Record, error: Exception) -> DurableError:
+        if isinstance(error, DurableError):
+            return error
+        return CorruptJournal(
+            f"Process {self.process_id!r} has a record that makes no sense here",
+            journal=_describe(record),
+            error=repr(error),
+            fix="deploy the code and the codec that wrote it, then resume the process (nothing is lost)",
         )
 
     def _stall(self, error: DurableError) -> None:
@@ -623,8 +682,14 @@ class Execution:
             self._loop.halt()
 
 
+# How asyncio says that a future, lock or queue belongs to another loop: the host's, or that of another process.
+_FOREIGN = ("attached to a different loop", "is bound to a different event loop")
+
+
 async def _close(generator: AsyncGenerator[Any, Any]) -> None:
     await generator.aclose()
 
 
-_EMPTY = Context()
+def _describe(record: Record) -> str:
+    when = datetime.fromtimestamp(record.time / 1_000_000, UTC)
+    return f"record {record.seq}, {record.kind.name} {record.name!r}, written {when:%Y-%m-%d %H:%M:%S}Z"

@@ -15,7 +15,7 @@ import asyncio
 import sys
 from asyncio import events
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextvars import Context, copy_context
 from types import FrameType
 from typing import Any, NoReturn, Protocol
@@ -33,7 +33,7 @@ class Owner(Protocol):
     def set_alarm(self, alarm: TimerCallback) -> None: ...
     def cancel_alarm(self, alarm: TimerCallback) -> None: ...
     def withdraw(self, ask: Any) -> None: ...
-    def task_created(self, task: ProcessTask) -> None: ...
+    def task_created(self, task: ProcessTask, context: Context) -> None: ...
     def generator_started(self, generator: AsyncGenerator[Any, Any]) -> None: ...
     def unhandled(self, context: dict[str, Any]) -> None: ...
 
@@ -123,13 +123,14 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         salt: Where this process starts to count its tasks and futures.
     """
 
-    __slots__ = ("_as_completed", "_lengths", "_ordinal", "_ready", "_started", "now", "owner")
+    __slots__ = ("_as_completed", "_lengths", "_ordinal", "_orphans", "_ready", "_started", "now", "owner")
 
     def __init__(self, owner: Owner, salt: int, started: int) -> None:
         self.owner = owner
         self.now = started
         self._started = started
         self._ordinal = salt << SALT_SHIFT
+        self._orphans = 0
         self._ready: deque[Callback] | None = None
         self._lengths: dict[tuple[str, int], int] | None = None
         self._as_completed: _AsCompleted | None = None
@@ -177,7 +178,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
     # callbacks and timers
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:
-        if self._ready is None:
+        if self._ready is None or events._get_running_loop() is not self:  # the latter: from another thread
             raise IOOutsideCheckpoint(
                 "A future, task or lock of a process was touched from outside that process",
                 callback=callback,
@@ -190,10 +191,10 @@ class ProcessLoop(asyncio.AbstractEventLoop):
     def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Any:
-        return self._set_timer(round(delay * 1_000_000), callback, args, context)
+        return self._set_timer(_microseconds(delay), callback, args, context)
 
     def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:
-        return self._set_timer(round((when - self.time()) * 1_000_000), callback, args, context)
+        return self._set_timer(_microseconds(when - self.time()), callback, args, context)
 
     def _set_timer(
         self, length: int, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
@@ -236,32 +237,35 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         return self._ordinal
 
     def create_future(self) -> ProcessFuture:
+        caller = sys._getframe(1)
+        if caller.f_code is _WAIT:
+            _check_order(caller.f_locals["fs"])
         return ProcessFuture(self)
 
     def create_task(  # type: ignore[override]
         self, coro: Coroutine[Any, Any, Any], *, name: object = None, context: Context | None = None, **_eager: Any
     ) -> ProcessTask:
-        if self._ready is None:
+        if self._ready is None or events._get_running_loop() is not self:
             coro.close()
             raise IOOutsideCheckpoint(
                 "A task was created in a process from outside that process",
                 fix="send an event (`host.raise_event`) and create the task in the process",
             )
         parent = asyncio.current_task(self)
-        if isinstance(parent, ProcessTask):
+        context = copy_context() if context is None else context
+        if not isinstance(parent, ProcessTask):  # made by a callback, or by the kernel to close a generator
+            self._orphans += 1
+            task = ProcessTask(self, coro, f"?{self._orphans}", context)
+        elif (place := self._place_in_as_completed(coro, sys._getframe(1))) is not None:
+            parent.children += 1
+            task = place.create(self, coro, parent, context)
+        else:
             parent.children += 1
             path = f"{parent.path}.{parent.children}" if parent.path else str(parent.children)
-        else:
-            path = f"?{self._ordinal}"
-        place = self._place_in_as_completed(coro, sys._getframe(1))
-        if place is None:
-            task = ProcessTask(self, coro, path, copy_context() if context is None else context)
-        else:
-            assert isinstance(parent, ProcessTask)
-            task = place.create(self, coro, parent, copy_context() if context is None else context)
+            task = ProcessTask(self, coro, path, context)
         if name is not None:
             task.set_name(name)
-        self.owner.task_created(task)
+        self.owner.task_created(task, context)
         return task
 
     def create_main_task(self, coro: Coroutine[Any, Any, Any]) -> ProcessTask:
@@ -351,11 +355,27 @@ class _AsCompleted:
         return task
 
 
+def _microseconds(seconds: float) -> int:
+    return round(min(seconds, _LONGEST) * 1_000_000)
+
+
+_LONGEST = 100_000 * 366 * 86_400.0  # seconds; what is longer (`math.inf` too) still fits 64 bits when added to a time
 _TASKS_FILE = asyncio.ensure_future.__code__.co_filename
 _ENSURE_FUTURE = getattr(asyncio.tasks, "_ensure_future", asyncio.ensure_future).__code__
+_WAIT = asyncio.tasks._wait.__code__  # type: ignore[attr-defined]
 _AS_COMPLETED = {asyncio.as_completed.__code__}
 if hasattr(asyncio.tasks, "_AsCompletedIterator"):
     _AS_COMPLETED.add(asyncio.tasks._AsCompletedIterator.__init__.__code__)
+
+
+def _check_order(futures: Collection[Any]) -> None:
+    # The sets that `wait` gives back are iterated by hash, and what `gather` returns hashes by its address.
+    strangers = [future for future in futures if not isinstance(future, ProcessTask | ProcessFuture)]
+    if strangers and len(futures) > 1:
+        raise InvalidAction(
+            f"`wait` was given {type(strangers[0]).__name__.strip('_')}, whose place in the sets it returns is not determined",
+            fix="wait for tasks: wrap what calls `gather` in `asyncio.create_task`, make futures with `loop.create_future`",
+        )
 
 
 def _forget(_generator: object) -> None:
@@ -377,4 +397,3 @@ def _refuse(method: str) -> Callable[..., NoReturn]:
 for _name in dir(asyncio.AbstractEventLoop):
     if not _name.startswith("_") and getattr(ProcessLoop, _name) is getattr(asyncio.AbstractEventLoop, _name):
         setattr(ProcessLoop, _name, _refuse(_name))
-ProcessLoop.__abstractmethods__ = frozenset()

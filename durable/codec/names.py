@@ -21,7 +21,9 @@ from durable.errors import EncodeError, UnknownClass
 
 _MAIN = ("__main__", "__mp_main__")  # the second is what multiprocessing calls the module in a spawned process
 
-_registered: dict[str, type] = {}  # by full name with dots only, since a user's old name does not say where a module ends
+_registered: dict[
+    str, type
+] = {}  # by full name with dots only, since a user's old name does not say where a module ends
 _main_name: tuple[Any, str] = (None, "__main__")
 
 
@@ -44,28 +46,25 @@ def name_of(kind: type) -> str:
     return f"{module}:{kind.__qualname__}"
 
 
-def restorable_name(kind: type) -> str:
+def check_name(kind: type, name: str) -> None:
     """
-    The name of class *kind*, after making sure that it leads back to it.
+    Make sure that *name*, by which class *kind* is journaled, leads back to it.
 
     Raises:
         EncodeError: It would be found as another class, or not at all.
     """
-    name = name_of(kind)
     try:
         found = find_class(name)
     except UnknownClass:
-        where = "inside a function" if "<locals>" in name else "where its name says"
         raise EncodeError(
-            f"class {name} is not found by its name (it lives {where}{'' if '<locals>' in name else ', but is not there'})",
+            f"class {name} is not found by its name{' (a class inside a function never is)' * ('<locals>' in name)}",
             fix="define it at the top of a module, or `register` it before it is encoded or decoded",
         ) from None
     if found is not kind:
         raise EncodeError(
             f"its class is one of two that are loaded as {name}",
-            fix="load the module once (do not import the module that is run as __main__), or `register` the class to use",
+            fix="load the module once (do not import the one that runs as __main__), or `register` the class to use",
         )
-    return name
 
 
 def find_class(name: str) -> type:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Iterable
-from enum import Enum, Flag
+from enum import Flag
 from types import MemberDescriptorType
 from typing import Any
 
@@ -21,6 +21,7 @@ from durable.errors import DecodeError, EncodeError
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: set on classes written in Python
 _TYPING_NOTE = "__orig_class__"  # left on instances by `Box[int](…)`; not part of the value
+_CACHED_HASH = "_attrs_cached_hash"  # attrs keeps it in the instance; hashes of strings differ between interpreters
 
 
 def built_in_base(kind: type) -> type:
@@ -35,6 +36,10 @@ def slots_of(kind: type) -> dict[str, MemberDescriptorType]:
         if base.__flags__ & _HEAP_TYPE:
             slots |= {n: s for n, s in vars(base).items() if type(s) is MemberDescriptorType and n not in slots}
     return slots
+
+
+# Makes the value of a field that a journal lacks, given the unfinished object; None where only a journal could.
+Default = Callable[[Any], Any] | None
 
 
 class State:
@@ -56,6 +61,8 @@ class State:
                     state[name] = slot.__get__(value)
                 except AttributeError:  # never assigned, and will not be in the restored object either
                     continue
+        if _CACHED_HASH in state:
+            state = state | {_CACHED_HASH: None}
         return state
 
     def set(self, value: Any, state: dict[str, Any]) -> None:
@@ -70,7 +77,7 @@ class State:
 class ObjectForm(Form):
     """A dataclass, attrs class or registered class; *defaults* makes the fields that a journal may not have yet."""
 
-    def __init__(self, kind: type, name: str, defaults: dict[str, Callable[[Any], Any] | None]) -> None:
+    def __init__(self, kind: type, name: str, defaults: dict[str, Default]) -> None:
         super().__init__(Tag.OBJECT, name)
         if built_in_base(kind) is not object:
             raise EncodeError(
@@ -87,7 +94,7 @@ class ObjectForm(Form):
 
     def make(self, part: Any) -> Any:
         (state,) = part
-        value = object.__new__(self._kind)
+        value: Any = object.__new__(self._kind)
         self._state.set(value, state)
         if not self._names <= state.keys():
             self._fill(value, state)
@@ -107,7 +114,7 @@ class ObjectForm(Form):
 class EnumForm(Form):
     """A member of an enum, by name; a combination of flags that has no name of its own, by value."""
 
-    def __init__(self, kind: type[Enum], name: str) -> None:
+    def __init__(self, kind: Any, name: str) -> None:
         super().__init__(Tag.ENUM, name)
         self._kind = kind
 
@@ -156,34 +163,44 @@ class NamedTupleForm(Form):
 def missing_field(name: str, field: str) -> DecodeError:
     """The error for a field that the class has now, but had not when the value was journaled."""
     return DecodeError(
-        f"The journaled {name} has no field {field!r}", fix=f"give the field {field!r} a default", name=name, field=field
+        f"The journaled {name} has no field {field!r}",
+        fix=f"give the field {field!r} a default",
+        name=name,
+        field=field,
     )
 
 
-def dataclass_defaults(kind: Any) -> dict[str, Callable[[Any], Any] | None]:
-    """What makes each field of a dataclass that a journal lacks; None where only a journal could."""
-    defaults: dict[str, Callable[[Any], Any] | None] = {}
+def dataclass_defaults(kind: Any) -> dict[str, Default]:
+    """The fields of a dataclass that a value must have, and their defaults."""
+    defaults: dict[str, Default] = {}
     for field in dataclasses.fields(kind):
         if field.default is not dataclasses.MISSING:
-            defaults[field.name] = lambda _, default=field.default: default
+            defaults[field.name] = _constant(field.default)
         elif field.default_factory is not dataclasses.MISSING:
-            defaults[field.name] = lambda _, factory=field.default_factory: factory()
+            defaults[field.name] = _called(field.default_factory)
         elif field.init:  # a field that neither `__init__` nor a default sets may rightly be absent
             defaults[field.name] = None
     return defaults
 
 
-def attrs_defaults(kind: Any) -> dict[str, Callable[[Any], Any] | None]:
+def attrs_defaults(kind: Any) -> dict[str, Default]:
     """The same for an attrs class."""
     attr = sys.modules["attr"]
-    defaults: dict[str, Callable[[Any], Any] | None] = {}
+    defaults: dict[str, Default] = {}
     for field in kind.__attrs_attrs__:
         default = field.default
         if isinstance(default, attr.Factory):
-            takes_self, factory = default.takes_self, default.factory
-            defaults[field.name] = factory if takes_self else lambda _, factory=factory: factory()
+            defaults[field.name] = default.factory if default.takes_self else _called(default.factory)
         elif default is not attr.NOTHING:
-            defaults[field.name] = lambda _, default=default: default
+            defaults[field.name] = _constant(default)
         elif field.init:
             defaults[field.name] = None
     return defaults
+
+
+def _constant(value: Any) -> Default:
+    return lambda _: value
+
+
+def _called(factory: Callable[[], Any]) -> Default:
+    return lambda _: factory()

@@ -1,0 +1,70 @@
+"""
+`FaultyStorage`: a store that fails when a test wants it to, as a full or broken disk does, and recovers.
+
+Everything else is the real store. For kills see `durable.testing.crash`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from durable.errors import StorageError
+from durable.storage import JournalStorage
+from durable.testing.storage_proxy import Operation, StorageProxy
+
+T = TypeVar("T")
+
+
+class FaultyStorage(StorageProxy):
+    """
+    Passes every call on to *storage*, except where a fault was asked for.
+
+    ``storage.fail(StorageFull("…"))`` lets the next commit fail, ``times=`` so many in a row, ``operation=`` another
+    method than ``commit``. A call that fails has written nothing, as the protocol says; with ``applied=True`` it has,
+    and only the answer is lost. ``failed`` holds what has failed so far; `has_failed` waits for it.
+
+    Source: the fault layer of FoundationDB's simulation, reduced to what one host can see of its store.
+    """
+
+    def __init__(self, storage: JournalStorage) -> None:
+        super().__init__(storage)
+        self.failed: list[Operation] = []
+        self._faults: dict[str, list[tuple[StorageError, bool]]] = {}
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+
+    def fail(self, error: StorageError, *, operation: str = "commit", times: int = 1, applied: bool = False) -> None:
+        """
+        Let the next *times* calls of *operation* raise *error*.
+
+        Args:
+            operation: A method of `JournalStorage` that may write: ``open``, ``begin_session``, ``commit``, ``claim``, …
+            times: How many calls fail, at least 1.
+            applied: The call does its work before it fails.
+        """
+        self._faults.setdefault(operation, []).extend([(error, applied)] * times)
+
+    def recover(self) -> None:
+        """Forget every fault that has not happened yet."""
+        self._faults.clear()
+
+    async def has_failed(self, times: int = 1) -> None:
+        """Return once *times* calls in all have failed."""
+        if len(self.failed) < times:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((times, future))
+            await future
+
+    async def around(self, operation: Operation, call: Callable[[], Awaitable[T]]) -> T:
+        faults = self._faults.get(operation.name)
+        if not faults:
+            return await call()
+        error, applied = faults.pop(0)
+        if applied:
+            await call()
+        self.failed.append(operation)
+        for times, future in self._waiting:
+            if len(self.failed) >= times and not future.done():
+                future.set_result(None)
+        raise error
