@@ -318,13 +318,14 @@ class ProcessClient:
         with self._endings.watching(id) as changes:
             while True:
                 changes.clear()
+                seen = self._endings.changes.count
                 status = await self._status(id)
                 if status != last:
                     last = status
                     yield status
                 if status.ended:
                     return
-                await self._endings.change(changes)
+                await self._endings.change(changes, seen)
 
     async def _row(self, id: str) -> ProcessRow:
         self._check_open()

@@ -83,6 +83,7 @@ class StepError(DurableError):
         type_name: Qualified name of the original exception class.
         arguments: ``repr`` of its arguments.
         traceback_text: The traceback as it was printed where it happened.
+        reason: Why it could not be restored.
     """
 
     code = "D106"

@@ -164,7 +164,7 @@ class ProcessHost(ProcessClient):
             wanted=self._want,
         )
         self._session.renewed = self._engine.lease_renewed
-        self._claims = Claims(self._storage, self._engine, session, self._queues, self._clock, _POLL)
+        self._claims = Claims(self._storage, self._engine, session, self._queues, self._clock, _POLL, self._endings.changes)
 
     def _lost(self) -> None:
         """This session is dead: let go of everything it had, and begin another."""
@@ -213,14 +213,16 @@ class ProcessHost(ProcessClient):
                 f"Process function {definition.name!r} is not among the definitions of this host",
                 fix="add it to the list given to `ProcessHost`",
             )
-        here = mine and len(self._engine.residents) < self._limit and not self._engine.draining
+        engine = self._engine
+        here = mine and engine.room() > 0
         if not here:
             self._check_pending(id)
         creation = self._creation(invocation, id, payload, owned=here)
-        engine = self._engine
+        engine.expected += here
         created: asyncio.Future[ProcessRow | None] = asyncio.get_running_loop().create_future()
 
         def answer(row: ProcessRow | None, error: BaseException | None) -> None:
+            engine.expected -= here
             if error is None and row is None:
                 if here:
                     engine.begin(creation.key, id, definition, creation.record)

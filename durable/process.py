@@ -230,15 +230,7 @@ class Process:
         checkpoint = self._name(event_name if name is None else name)
         if timeout is not None:
             self._check_length(timeout, "event", checkpoint)
-        ask = self._execution.wait_event(checkpoint, event_name, timeout)
-        try:
-            payload = await ask
-        except asyncio.CancelledError:
-            if ask.taken is not None and not ask.cancelled():
-                self._execution.put_back(ask)
-            raise
-        self._execution.received(ask)
-        return payload
+        return await self._execution.wait_event(checkpoint, event_name, timeout)
 
     def timeout(self, length: timedelta | datetime, name: str) -> Timeout:
         """

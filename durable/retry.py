@@ -41,6 +41,11 @@ class Retry:
             raise InvalidDefinition(f"Retry tries at least once, not {self.attempts} times")
         if self.delay < timedelta(0) or self.longest < timedelta(0):
             raise InvalidDefinition("Retry pauses for zero or more, not for a negative time")
+        if self.delay > self.longest:
+            raise InvalidDefinition(
+                f"Retry begins with a pause of {self.delay}, which is more than its longest, {self.longest}",
+                fix="give `longest=` as well",
+            )
         if self.factor < 1 or not 0 <= self.jitter <= 1:
             raise InvalidDefinition("Retry has a factor of at least 1 and a jitter between 0 and 1")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from durable.definition import Definition, Invocation
 from durable.errors import ProcessEnded
-from durable.handle import Handle
+from durable.handle import Handle, ProcessStatus
 from durable.host import ProcessHost
 
 R = TypeVar("R")
@@ -22,6 +22,7 @@ def run(
     id: str,
     url: str = "sqlite:///durable.db",
     definitions: Iterable[Definition[..., Any]] = (),
+    watch: Callable[[ProcessStatus], object] | None = None,
     **options: Any,
 ) -> R:
     """
@@ -33,22 +34,31 @@ def run(
         id: The id of the process: the same id is the same process, also when this program starts again.
         url: The store, as for `ProcessHost`.
         definitions: Process functions the store may hold beside the one that is run.
+        watch: Called with every change of status or progress, as `Handle.watch` gives them: for a progress bar.
         options: Further arguments of `ProcessHost`.
 
     Raises:
         Exception: As `Handle.result`; `ProcessCancelled` after Ctrl-C.
         RuntimeError: An event loop is running here; use `ProcessHost` inside it.
     """
-    return asyncio.run(_run(invocation, id, url, definitions, options))
+    return asyncio.run(_run(invocation, id, url, definitions, watch, options))
 
 
 async def _run(
-    invocation: Invocation[R], id: str, url: str, definitions: Iterable[Definition[..., Any]], options: dict[str, Any]
+    invocation: Invocation[R],
+    id: str,
+    url: str,
+    definitions: Iterable[Definition[..., Any]],
+    watch: Callable[[ProcessStatus], object] | None,
+    options: dict[str, Any],
 ) -> R:
     known = {definition.name: definition for definition in (*definitions, invocation.definition)}
     async with ProcessHost(url, known.values(), **options) as host:
         handle = await host.start(invocation, id=id)
         with _cancelled_by_interrupt(handle):
+            if watch is not None:
+                async for status in handle.watch():
+                    watch(status)
             return await handle.result()
 
 

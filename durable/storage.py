@@ -247,7 +247,10 @@ class JournalStorage(Protocol):
         """Inbox items, in order, of the processes *session* owns that were flagged by mail; clears the flags only."""
 
     async def next_wake(self, queues: Collection[str]) -> int | None:
-        """The earliest ``wake_at`` of a process in *queues* that nobody owns, or None."""
+        """
+        The earliest ``wake_at`` of a process in *queues* that nobody owns, or None. While one is owned by a session that
+        is dead or ended the answer is 0, so that nobody sleeps over what `claim` would give.
+        """
 
     async def resume_stalled(self, queues: Collection[str], now: int) -> int:
         """Make every stalled process of *queues* claimable now (a new deploy may have fixed it); returns how many."""

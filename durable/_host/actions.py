@@ -2,7 +2,7 @@
 Running actions: where each runs, how it is told to stop, and what its end means.
 
 An async action runs as a task of the host's loop, a sync one in a thread. Which it is, is seldom visible: a lambda
-that calls a coroutine function looks like any other. So the names in its code are looked up once, and what remains
+that calls a coroutine function looks like any other. So it is looked up once what a lambda calls, and what remains
 unknown is called in a thread, where it cannot block the loop; what it returns is awaited on the loop if awaitable.
 
 An action nobody waits for any more is told, and until it has really ended no other action of its process starts.
@@ -11,12 +11,13 @@ An action nobody waits for any more is told, and until it has really ended no ot
 from __future__ import annotations
 
 import asyncio
+import dis
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from functools import partial
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -151,7 +152,7 @@ class Actions:
                 self._ended(attempt, None, None)
             else:
                 self._await(attempt, context, result)
-        elif isinstance(error, RuntimeError) and error.args == ("no running event loop",) and not attempt.let_go:
+        elif _needs_the_loop(error) and not attempt.let_go:
             _remember(attempt.command.action, on_loop=True)  # it wants to be called on the loop itself
             self._call_on_loop(attempt, context)
         else:
@@ -240,51 +241,61 @@ _NOBODY = _Nobody()
 # --- loop or thread? ---
 
 _on_loop: WeakKeyDictionary[CodeType, bool] = WeakKeyDictionary()
+_SAYS_IT_NEEDS_THE_LOOP = ("no running event loop", "There is no current event loop")
+_BEFORE_THE_CALLEE = frozenset({"RESUME", "COPY_FREE_VARS", "MAKE_CELL", "PUSH_NULL", "NOP", "CACHE"})
 
 
 def runs_on_loop(action: Callable[[], Any]) -> bool:
     """Whether *action* is to be called on the event loop, because it gives an awaitable."""
-    while isinstance(action, partial):
-        action = action.func
-    code = getattr(getattr(action, "__func__", action), "__code__", None)
+    function = _function_of(action)
+    code = getattr(function, "__code__", None)
     if code is None:
-        return inspect.iscoroutinefunction(action) or inspect.iscoroutinefunction(getattr(action, "__call__", None))
+        return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(type(function), "__call__", None)
+        )
     known = _on_loop.get(code)
     if known is None:
-        known = _on_loop[code] = inspect.iscoroutinefunction(action) or _mentions_coroutine_function(action, code)
+        known = inspect.iscoroutinefunction(function) or (
+            code.co_name == "<lambda>" and inspect.iscoroutinefunction(_callee(function, code))
+        )
+        _on_loop[code] = known
     return known
 
 
+def _needs_the_loop(error: BaseException | None) -> bool:
+    return isinstance(error, RuntimeError) and str(error).startswith(_SAYS_IT_NEEDS_THE_LOOP)
+
+
 def _remember(action: Callable[[], Any], *, on_loop: bool) -> None:
-    while isinstance(action, partial):
-        action = action.func
-    code = getattr(getattr(action, "__func__", action), "__code__", None)
+    code = getattr(_function_of(action), "__code__", None)
     if code is not None:
         _on_loop[code] = on_loop
 
 
-def _mentions_coroutine_function(action: Any, code: CodeType) -> bool:
-    """Whether a name in the code of a lambda or small function stands for a coroutine function."""
-    function = getattr(action, "__func__", action)
-    scope = dict(getattr(function, "__globals__", {}))
-    found = [scope[name] for name in code.co_names if name in scope]
-    for cell in function.__closure__ or ():
-        try:
-            found.append(cell.cell_contents)
-        except ValueError:
-            continue  # not bound yet
-    found += list(function.__defaults__ or ()) + list((function.__kwdefaults__ or {}).values())
-    for _ in range(3):  # a.b.c(…): look into what was found for the attributes that are named
-        found += [
-            attribute
-            for thing in found
-            for name in code.co_names
-            if (attribute := inspect.getattr_static(thing, name, None)) is not None and attribute not in (thing,)
-        ][:100]
-        if any(inspect.iscoroutinefunction(_unwrap(thing)) for thing in found):
-            return True
-    return False
+def _function_of(action: Any) -> Any:
+    while isinstance(action, partial):
+        action = action.func
+    return getattr(action, "__func__", action)
 
 
-def _unwrap(thing: Any) -> Any:
-    return thing.__func__ if isinstance(thing, staticmethod | classmethod) else thing
+def _callee(function: FunctionType, code: CodeType) -> Any:
+    """What ``lambda: a.b(…)`` calls, found without running anything; None if that is not what the lambda looks like."""
+    names = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
+    found: Any = None
+    for instruction in dis.get_instructions(code):
+        operation, name = instruction.opname, instruction.argval
+        if operation in _BEFORE_THE_CALLEE:
+            continue
+        if operation in ("LOAD_ATTR", "LOAD_METHOD"):
+            found = inspect.getattr_static(found, name, None)
+        elif found is not None:
+            break  # its arguments begin
+        elif operation == "LOAD_GLOBAL":
+            found = function.__globals__.get(name)
+        elif operation == "LOAD_DEREF" and name in names:
+            found = getattr(names[name], "cell_contents", None)
+        else:
+            break
+        if found is None:
+            return None
+    return found.__func__ if isinstance(found, staticmethod | classmethod) else found

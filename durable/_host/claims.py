@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from time import monotonic
 
+from durable._host.changes import Changes
 from durable._host.clock import Clock
 from durable._host.engine import Engine
 from durable._host.timers import Timer
@@ -34,7 +35,14 @@ class Claims:
     """
 
     def __init__(
-        self, storage: JournalStorage, engine: Engine, session: int, queues: frozenset[str], clock: Clock, poll: float
+        self,
+        storage: JournalStorage,
+        engine: Engine,
+        session: int,
+        queues: frozenset[str],
+        clock: Clock,
+        poll: float,
+        changes: Changes,
     ) -> None:
         self._storage = storage
         self._engine = engine
@@ -42,9 +50,11 @@ class Claims:
         self._queues = queues
         self._clock = clock
         self._poll = poll
+        self._changes = changes
         self._wanted = asyncio.Event()
         self._buried = 0.0
         self._looked = 0.0
+        self._seen = changes.count
         self._spacing = _SPACING_FROM
         self._next: Timer | None = None
         self._task: asyncio.Task[None] | None = None
@@ -98,18 +108,26 @@ class Claims:
         if items:
             self._spacing = _SPACING_FROM
             await self._call(lambda: engine.receive(items))
-        room = min(engine.limit - len(engine.residents), _AT_ONCE)
+        room = min(engine.room(), _AT_ONCE)
         if room <= 0:
             await self._call(lambda: engine.parking.sweep(_AT_ONCE))
             return False
-        claims = await self._storage.claim(self._session, self._queues, room, self._clock.now())
-        if claims:
-            self._spacing = _SPACING_FROM
-            await engine.adopt(claims)
-        if len(claims) >= room:
+        if await self._claim(room) >= room:
             return True
         await self._set_alarm()
         return False
+
+    async def _claim(self, room: int) -> int:
+        engine = self._engine
+        engine.expected += room
+        try:
+            claims = await self._storage.claim(self._session, self._queues, room, self._clock.now())
+        finally:
+            engine.expected -= room
+        if claims:
+            self._spacing = _SPACING_FROM
+            await engine.adopt(claims)
+        return len(claims)
 
     async def _call(self, function: Callable[[], object]) -> None:
         """Call *function* from a plain callback: it steps process code, which never happens inside a task."""
@@ -144,4 +162,4 @@ class Claims:
 
     async def _change(self) -> None:
         await asyncio.sleep(self._spacing)
-        await self._storage.wait_for_change(self._poll)
+        self._seen = await self._changes.after(self._seen, self._poll)

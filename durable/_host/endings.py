@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
+from durable._host.changes import Changes
 from durable.errors import DurableError, HostClosed, StorageError
 from durable.journal import Record
 from durable.storage import JournalStorage
@@ -20,7 +21,7 @@ class Endings:
     """Who waits for which process; one loop looks for all of them."""
 
     def __init__(self, storage: JournalStorage) -> None:
-        self._storage = storage
+        self.changes = Changes(storage)
         self._waiters: dict[str, list[asyncio.Future[Record]]] = {}
         self._elsewhere: set[str] = set()  # of those waited for: nobody will tell, so look
         self._watchers: dict[str, set[asyncio.Event]] = {}
@@ -70,10 +71,10 @@ class Endings:
             if not self._watchers[id]:
                 del self._watchers[id]
 
-    async def change(self, event: asyncio.Event) -> None:
-        """Return when *event* is set or the store may have changed."""
+    async def change(self, event: asyncio.Event, seen: int) -> None:
+        """Return when *event* is set or the store may have changed since `changes` counted *seen*."""
         told = asyncio.ensure_future(event.wait())
-        seen = asyncio.ensure_future(self._storage.wait_for_change(_LOOK_EVERY))
+        seen = asyncio.ensure_future(self.changes.after(seen, _LOOK_EVERY))
         try:
             await asyncio.wait((told, seen), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -86,6 +87,7 @@ class Endings:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        await self.changes.close()
         for id in self._waiters:
             self._fail(id, HostClosed(f"The host or client was closed while the result of process {id!r} was awaited"))
 
@@ -95,9 +97,10 @@ class Endings:
             self._task = asyncio.create_task(self._keep_looking(), name="durable: results")
 
     async def _keep_looking(self) -> None:
+        seen = self.changes.count
         while self._elsewhere:
             await asyncio.sleep(_SPACING)
-            await self._storage.wait_for_change(_LOOK_EVERY)
+            seen = await self.changes.after(seen, _LOOK_EVERY)
             for id in list(self._elsewhere):
                 if self.owned(id):
                     self._elsewhere.discard(id)  # it has come here, and this host will tell

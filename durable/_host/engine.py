@@ -75,6 +75,7 @@ class Engine:
         self.progress: dict[str, bytes] = {}
         self.parking = Parking(park_after, self._park)
         self.limit = limit
+        self.expected = 0  # processes on their way in: being created or claimed
         self.draining = False
         self._session = session
         self._payload_limit = payload_limit
@@ -185,6 +186,10 @@ class Engine:
                 fix="keep large data in a file or object store and record its name, or raise `payload_limit`",
             )
         return payload
+
+    def room(self) -> int:
+        """How many more processes fit in."""
+        return max(0, self.limit - len(self.residents) - self.expected)
 
     def may_start(self, resident: Resident) -> bool:
         """Whether an action of *resident* may start now; if not for the lease's sake, it is told when it may."""
@@ -313,6 +318,8 @@ class Engine:
         self.progress.pop(resident.id, None)
         self._shown.pop(resident.key, None)
         self._held_back.pop(resident, None)
+        if len(self.residents) == self.limit - 1:
+            self._wanted()  # there was no room until now: somebody may wait for it
 
     # --- the host leaves ---
 

@@ -28,7 +28,7 @@ import warnings
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 try:
     import ctypes
@@ -41,16 +41,18 @@ Suspendable: TypeAlias = (
     "types.CoroutineType[Any, Any, Any] | types.GeneratorType[Any, Any, Any] | types.AsyncGeneratorType[Any, Any]"
 )
 
-SUSPENDABLE: dict[type, str] = {
-    types.CoroutineType: "cr_",
-    types.GeneratorType: "gi_",
-    types.AsyncGeneratorType: "ag_",
-}
-"""The types that hold a suspended frame, each with the prefix of its attributes."""
+SUSPENDABLE = (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)
+"""The types that hold a suspended frame."""
 
 _EXECUTING = 0
 _COMPLETED = 1
 _CLEARED = 4
+
+
+def is_suspendable(node: object) -> TypeGuard[Suspendable]:
+    """Tell whether *node* is of one of the three types; no set or dict is asked, it would call a user's metaclass."""
+    kind = type(node)
+    return kind is types.CoroutineType or kind is types.GeneratorType or kind is types.AsyncGeneratorType
 
 
 def is_suspended(owner: Suspendable) -> bool:

@@ -13,15 +13,17 @@ The host calls these from a plain callback while the process waits, and gives it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 from durable._host import frame_state
-from durable._host.frame_state import SUSPENDABLE, Suspendable
+from durable._host.frame_state import Suspendable, is_suspendable
 from durable._host.noticing import class_name, why_noticed
-from durable._host.reachability import LIMIT, Reach, TooMuch, location, place, reach
+from durable._host.reachability import LIMIT, Reach, TooMuch, reach
+from durable._host.whereabouts import location, place
+from durable._kernel.loop import Callback, ProcessLoop
 
 Tasks: TypeAlias = Collection[asyncio.Task[Any]]
 Generators: TypeAlias = Collection[AsyncGenerator[Any, Any]]
@@ -80,10 +82,12 @@ class _Findings:
     obstacle: str | None = None
     suspended: list[Suspendable] = field(default_factory=list)
     futures: list[asyncio.Future[Any]] = field(default_factory=list)
+    callbacks: list[Callback] = field(default_factory=list)
+    loops: set[ProcessLoop] = field(default_factory=set)
 
 
 def _examine(tasks: Tasks, generators: Generators, held: Collection[object]) -> _Findings:
-    findings = _Findings()
+    findings = _Findings(loops={loop for task in tasks if isinstance(loop := task.get_loop(), ProcessLoop)})
     if not can_drop():
         findings.obstacle = "This interpreter cannot free a suspended function without running it"
         return findings
@@ -100,26 +104,32 @@ def _examine(tasks: Tasks, generators: Generators, held: Collection[object]) -> 
 
 def _sort(found: Reach, findings: _Findings) -> tuple[object, str] | None:
     """Put what has to be finished and emptied into *findings*; stop at the first object that would notice."""
-    for node in found.leaving:
-        if frame_state.is_suspended(cast(Suspendable, node)):
-            return node, "is also held outside of the process, where it could be resumed"
-    for node in (*found.dying, *found.leaving):
-        if type(node) in SUSPENDABLE:
-            if frame_state.is_executing(cast(Suspendable, node)):
-                return node, "is running at this moment"
-            if frame_state.is_suspended(cast(Suspendable, node)):
-                findings.suspended.append(cast(Suspendable, node))
+    for owner in found.leaving:
+        if frame_state.is_suspended(owner):
+            return owner, "is also held outside of the process, where it could be resumed"
+        if frame_state.is_executing(owner):
+            return owner, _RUNNING
     for node in found.dying:
-        if issubclass(type(node), asyncio.Future):
+        if is_suspendable(node):
+            if frame_state.is_suspended(node):
+                findings.suspended.append(node)
+            elif frame_state.is_executing(node):
+                return node, _RUNNING
+        elif issubclass(type(node), asyncio.Future):
             findings.futures.append(cast("asyncio.Future[Any]", node))
+        elif issubclass(type(node), Callback):
+            findings.callbacks.append(cast(Callback, node))
         if (reason := why_noticed(node)) is not None:
             return node, reason
     return None
 
 
+_RUNNING = "is running at this moment"
+
+
 def _name(node: object) -> str:
     kind = type(node)
-    if kind in SUSPENDABLE:
+    if is_suspendable(node):
         return f"{kind.__name__.replace('_', ' ').capitalize()} {location(node)}"
     return f"An object of {class_name(kind)}"
 
@@ -128,36 +138,45 @@ def _name(node: object) -> str:
 
 
 class _Nowhere:
-    """The loop of emptied tasks and futures: takes what asyncio tells a loop when they are made, and forgets it."""
+    """The loop of emptied futures and the owner of abandoned loops: whatever it is told, it does nothing."""
 
-    def get_debug(self) -> bool:
-        return False
+    def __getattr__(self, _name: str) -> Callable[..., None]:
+        return _ignore
 
-    def call_soon(self, *_callback: object, **_context: object) -> None: ...
+
+def _ignore(*_args: object, **_options: object) -> None: ...
 
 
 async def _ended() -> None: ...
 
 
-_NOWHERE = cast(asyncio.AbstractEventLoop, _Nowhere())
+_NOWHERE: Any = _Nowhere()
 _ENDED = _ended()
 _ENDED.close()
 _EMPTY = Context()
 
 
 def _free(findings: _Findings) -> None:
+    """
+    Finish all frames, then break the cycles of tasks, futures, timers, the loop and its execution.
+
+    Otherwise the memory would wait for a collection of the oldest generation, which may be hours away.
+    """
     for owner in findings.suspended:  # all of them before the first is freed
         frame_state.finish(owner)
     for future in findings.futures:
         _empty(future)
+    for callback in findings.callbacks:
+        callback._function, callback._args = _ignore, ()
+    for loop in findings.loops:
+        loop.owner = _NOWHERE
 
 
 def _empty(future: asyncio.Future[Any]) -> None:
     """
     Silence a future; if it is pending, part it from its coroutine, from what it waits for and from who waits for it.
 
-    Tasks, futures and frames form cycles that would wait for a collection of the oldest generation. Making a pending
-    one anew breaks every cycle through it, so that nearly all is freed on the spot, without touching asyncio's insides.
+    Making a pending one anew breaks every cycle through it without touching the insides of asyncio.
     """
     if asyncio.Future.done(future):
         future._log_traceback = False

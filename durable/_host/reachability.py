@@ -1,14 +1,16 @@
 """
 What would be freed together with a process, found the way the garbage collector finds it: by trial deletion.
 
-Belongs here: the walk over everything a process can reach, the count of who else holds it, and the place of an object
-for a message. Not here: what is harmless to free (`letting_go`) and how a frame is finished (`frame_state`).
+Belongs here: the walk over everything a process can reach, and the count of who else holds it. Not here: what is
+harmless to free (`noticing`), and how a frame is finished (`frame_state`).
 
 `gc.get_referents` sees what locals do not show: the iterator of a running ``for`` and the ``__aexit__`` of an open
 ``async with`` are on the value stack only. An object whose references do not all come from within the walk is held
 outside; it and what it refers to survive. Tasks, futures, timers and commands of the process are its own whoever holds
 them, because the host gives them up next. The walk stops at modules, classes, loops, futures of other loops and at the
-objects of this library: behind them is the world that all processes share. It is read-only and calls no user code.
+objects of this library: behind them is the world that all processes share. So are the variables that the process
+function has from the function around it, often services that lead to thousands of objects: its definition holds it.
+The walk is read-only and calls no user code.
 """
 
 from __future__ import annotations
@@ -22,19 +24,21 @@ import weakref
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from itertools import pairwise
 from typing import cast
 
-from durable._host.frame_state import SUSPENDABLE
+from durable._host.frame_state import SUSPENDABLE, Suspendable, is_suspendable
 from durable._kernel.commands import RecordIntent, RunAction, TakeValue
-from durable._kernel.loop import Callback
+from durable._kernel.loop import Callback, ProcessTask
 
 LIMIT = 10_000
 """Objects looked at before the walk gives up: about 5 ms of the host's event loop."""
 
-_LEAVES: frozenset[type] = frozenset(
-    {type(None), bool, int, float, complex, str, bytes, bytearray, range, date, datetime, time, timedelta}
-    | {type, types.CodeType, types.ModuleType, type(Ellipsis), type(NotImplemented)}
+# Classes are compared by identity: a set of them would call the `__hash__` of a user's metaclass.
+LEAVES = frozenset(
+    map(id, (type(None), bool, int, float, complex, str, bytes, bytearray, range, date, datetime, time, timedelta))
+) | frozenset(map(id, (type, types.CodeType, types.ModuleType, type(Ellipsis), type(NotImplemented))))
+_CONTAINERS = frozenset(
+    map(id, (list, tuple, set, frozenset, types.CellType, types.MethodType, types.BuiltinMethodType, *SUSPENDABLE))
 )
 _SHARED = (type, types.ModuleType, asyncio.AbstractEventLoop, logging.Logger, logging.Handler)
 _COMMANDS = (Callback, RunAction, RecordIntent, TakeValue)
@@ -55,7 +59,7 @@ class Reach:
 
     dying: list[object]
     surviving: list[object]
-    leaving: list[object]
+    leaving: list[Suspendable]
 
 
 def reach(
@@ -78,7 +82,7 @@ def reach(
     for key, node in walk.nodes.items():
         if key:
             (found.surviving if key in surviving else found.dying).append(node)
-    if any(type(node) in SUSPENDABLE for node in found.surviving):
+    if any(map(is_suspendable, found.surviving)):
         found.leaving = list(_leaving(found, generators))
     return found
 
@@ -86,13 +90,13 @@ def reach(
 class _Walk:
     """All objects within reach by id, and how many references each has from within."""
 
-    __slots__ = ("_loops", "_shared", "inner", "nodes", "owned")
+    __slots__ = ("_loops", "_outside", "inner", "nodes", "owned")
 
     def __init__(
         self, tasks: Collection[asyncio.Task[object]], generators: Collection[object], held: Collection[object]
     ) -> None:
         self._loops = {id(task._loop) for task in tasks}
-        self._shared: dict[type, bool] = {}
+        self._outside = {id(value) for task in tasks for value in _variables_from_around(task)}
         self.nodes: dict[int, object] = {0: object()}  # 0 shows how many references the bookkeeping itself makes
         self.inner: dict[int, int] = {}
         self.owned: set[int] = set()
@@ -109,7 +113,7 @@ class _Walk:
                 key = id(referent)
                 if key in inner:
                     inner[key] += 1
-                elif type(referent) not in _LEAVES and not self._is_shared(referent):
+                elif id(type(referent)) not in LEAVES and key not in self._outside and not self._is_shared(referent):
                     inner[key] = 1
                     nodes[key] = referent
                     pending.append(referent)
@@ -119,25 +123,36 @@ class _Walk:
     def _is_shared(self, node: object) -> bool:
         """Tell whether *node* belongs to the world outside; notes what is the process's own."""
         kind = type(node)
-        if issubclass(kind, asyncio.Future):
-            if id(node._loop) not in self._loops:  # type: ignore[attr-defined]
-                return True
-            self.owned.add(id(node))
+        if id(kind) in _CONTAINERS:
             return False
-        if issubclass(kind, _COMMANDS):
-            self.owned.add(id(node))
-            return False
-        if kind is types.FunctionType:  # without variables of its own it holds nothing: the usual function of a module
-            return _holds_nothing(cast(types.FunctionType, node))
         if kind is dict:
             return "__builtins__" in node  # type: ignore[operator]  # a module's, reached through a frame of its body
-        shared = self._shared.get(kind)
-        if shared is None:
-            shared = self._shared[kind] = issubclass(kind, _SHARED) or _is_of_this_library(kind)
-        return shared
+        if kind is types.FunctionType:
+            return _holds_nothing(cast(types.FunctionType, node))
+        if issubclass(kind, asyncio.Future):
+            own = id(node._loop) in self._loops  # type: ignore[attr-defined]
+        elif issubclass(kind, _COMMANDS):
+            own = True
+        else:
+            return issubclass(kind, _SHARED) or _is_of_this_library(kind)
+        if own:
+            self.owned.add(id(node))
+        return not own
+
+
+def _variables_from_around(task: asyncio.Task[object]) -> Iterator[object]:
+    """Yield the cells that the process function has from around it, with their contents, if *task* runs it."""
+    if not isinstance(task, ProcessTask) or task.path:
+        return
+    for referent in gc.get_referents(task.get_coro()):
+        if type(referent) is types.FunctionType:
+            for cell in referent.__closure__ or ():
+                yield cell
+                yield from gc.get_referents(cell)
 
 
 def _holds_nothing(function: types.FunctionType) -> bool:
+    """Tell whether a function has no variables of its own and nobody watches it: the usual function of a module."""
     variables = (function.__closure__, function.__defaults__, function.__kwdefaults__)
     return variables == (None, None, None) and not weakref.getweakrefcount(function)
 
@@ -180,7 +195,7 @@ def _held_outside(walk: _Walk, allowed: set[int]) -> Iterator[int]:
             yield key
 
 
-def _leaving(found: Reach, generators: Collection[object]) -> Iterator[object]:
+def _leaving(found: Reach, generators: Collection[object]) -> Iterator[Suspendable]:
     surviving = {id(node): node for node in found.surviving}
     holders = [*found.dying, generators]
     seen: set[int] = set()
@@ -189,55 +204,7 @@ def _leaving(found: Reach, generators: Collection[object]) -> Iterator[object]:
             key = id(referent)
             if key in surviving and key not in seen:
                 seen.add(key)
-                if type(referent) in SUSPENDABLE:
+                if is_suspendable(referent):
                     yield referent
                 elif type(referent) is types.CellType:  # a variable of the process, shared with one of its functions
                     holders.append(referent)
-
-
-# --- where is it ---------------------------------------------------------------------------------------------
-
-
-def place(target: object, roots: Iterable[object]) -> str:
-    """Say which variable of which suspended function holds *target*, as found on the shortest way from *roots*."""
-    path = _path(target, roots)
-    for position, (node, holder) in enumerate(pairwise(path)):
-        if type(holder) in SUSPENDABLE:
-            below = {id(step) for step in path[: position + 1]}
-            return f"{_variable(holder, below) or f'the stack, under {type(node).__name__},'} of {location(holder)}"
-    return "an object of its event loop"
-
-
-def _path(target: object, roots: Iterable[object]) -> list[object]:
-    """Return *target*, its holder, the holder of that, and so on up to a root."""
-    holders: dict[int, object | None] = {}
-    pending = list(roots)
-    holders.update((id(root), None) for root in pending)
-    for holder in pending:  # grows while it is walked: breadth first
-        if holder is target or len(holders) > LIMIT:
-            break
-        for referent in referents(holder):
-            if id(referent) not in holders and type(referent) not in _LEAVES:
-                holders[id(referent)] = holder
-                pending.append(referent)
-    path = [target]
-    while (above := holders.get(id(path[-1]))) is not None:
-        path.append(above)
-    return path
-
-
-def _variable(owner: object, values: set[int]) -> str | None:
-    frame = getattr(owner, f"{SUSPENDABLE[type(owner)]}frame")
-    variables = frame.f_locals
-    names = [name for name, value in variables.items() if id(value) in values]
-    if type(variables) is dict:  # before 3.13 a copy that stays with the frame, and would keep old values alive
-        variables.clear()
-    return f"variable {names[0]!r}" if names else None
-
-
-def location(owner: object) -> str:
-    """Return name, file and current line of a coroutine, generator or async generator."""
-    prefix = SUSPENDABLE[type(owner)]
-    frame, code = getattr(owner, f"{prefix}frame"), getattr(owner, f"{prefix}code")
-    line = code.co_firstlineno if frame is None else frame.f_lineno
-    return f"{owner.__qualname__} ({code.co_filename}:{line})"  # type: ignore[attr-defined]

@@ -59,7 +59,7 @@ class _Round:
 
     def __init__(self, session: int | None) -> None:
         self.batch = Batch(session)
-        self.created: list[tuple[str, Created]] = []
+        self.created: list[tuple[Creation, Created]] = []
         self.fed: list[tuple[Fed, Record]] = []
         self.settled: list[tuple[int, Settled]] = []
         self.sent: list[asyncio.Future[Delivery]] = []
@@ -73,8 +73,10 @@ class _Round:
         )
 
     def deliver(self, result: BatchResult) -> Iterator[None]:
-        for id, created in self.created:
-            created(result.taken_ids.get(id), None)
+        for creation, created in self.created:
+            row = result.taken_ids.get(creation.id)
+            # Of several with one id in one batch the first was created, and its row is what the others hear of.
+            created(None if row is None or row.key == creation.key else row, None)
             yield
         for resident, record in self.fed:
             resident.feed(record)
@@ -139,7 +141,7 @@ class Writer:
     def create(self, creation: Creation, created: Created) -> None:
         """Create a process; *created* hears None when it is new, the row that has its id, or the error."""
         self._round.batch.creations.append(creation)
-        self._round.created.append((creation.id, created))
+        self._round.created.append((creation, created))
         self._want()
 
     def append(self, resident: Fed, record: Record) -> None:

@@ -3,7 +3,7 @@ What a process asked for and has not got yet, what it was given before it asked,
 
 Everything is found by name. A record whose checkpoint has not been asked for is held until it is; a name is asked for
 once. The rules for events: first in first out per event name; taking is recorded, so that code inserted later cannot
-steal an event from an older waiter; a waiter that gives up puts its event back at the head.
+steal an event from an older waiter; until then it stays in its queue, so a waiter that gives up leaves it where it was.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ class Ask(asyncio.Future[Any]):
     numbers of all tasks after it must be the same.
 
     ``command``: what the host was asked to do for it and has not answered yet. ``event``: the name of the event it
-    waits for; ``promised``: number of the event that shall be its own once TAKEN is recorded; ``due``: of its timer.
+    waits for; ``promised``: number of the event that shall be its own once TAKEN is recorded, and is the first in line
+    again if it gives up before that; ``due``: of its timer.
     """
 
-    __slots__ = ("command", "due", "event", "name", "promised", "taken", "what")
+    __slots__ = ("command", "due", "event", "name", "promised", "what")
 
     def __init__(self, loop: ProcessLoop, what: str, name: str) -> None:
         super().__init__(loop=loop)
@@ -46,7 +47,6 @@ class Ask(asyncio.Future[Any]):
         self.command: Command | None = None
         self.event: str | None = None
         self.promised: int | None = None
-        self.taken: int | None = None
         self.due: int | None = None
 
     def cancel(self, msg: Any | None = None) -> bool:
@@ -127,15 +127,9 @@ class Mailbox:
             if not queue:
                 del self._queues[event.name]
 
-    def put_back(self, number: int) -> str:
-        """Return an event to the head of its queue; its name."""
-        event = self._arrived[number]
-        self._queues.setdefault(event.name, []).insert(0, number)
-        return event.name
-
     def consume(self, number: int) -> None:
-        """Forget an event that has reached its waiter."""
-        self._arrived.pop(number, None)
+        """Forget an event that is on its way to its waiter."""
+        del self._arrived[number]
 
     def untaken(self) -> Iterator[ArrivedEvent]:
         """Events still in their queues, in the order of arrival."""
@@ -153,7 +147,7 @@ class Checkpoints:
     __slots__ = ("asked", "held", "mailbox", "waiting")
 
     def __init__(self) -> None:
-        self.asked: set[str] = set()
+        self.asked: dict[str, str] = {}  # every name ever asked for, and as what kind of checkpoint
         self.waiting: dict[str, Ask] = {}
         self.held: dict[str, list[Record]] | None = None
         self.mailbox: Mailbox | None = None

@@ -14,6 +14,7 @@ from asyncio.events import _get_running_loop
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from durable._kernel.checkpoints import ANSWERS, ArrivedEvent, Ask, Checkpoints
@@ -221,7 +222,7 @@ class Execution:
             return self._stall(
                 NonDeterminismError(
                     f"Process {self.process_id!r} was started with arguments that {record.name!r} does not take any more",
-                    error=error,
+                    error=str(error),
                     fix="give the new parameter a default, deploy, then resume the process",
                 )
             )
@@ -235,7 +236,10 @@ class Execution:
         ask = self._checkpoints.waiting.get(name)
         if ask is not None:
             self._apply(ask, record)
-        elif name not in self._checkpoints.asked:
+        elif (what := self._checkpoints.asked.get(name)) is not None:
+            if record.kind not in ANSWERS[what]:  # else: too late, its waiter has gone
+                self._mismatch(what, name, record)
+        else:
             if record.kind is Kind.TAKEN:  # reserved for its waiter: code that asks earlier must not get it
                 self._reserve(self._codec.decode(record.payload))
             self._checkpoints.hold(name, record)
@@ -303,12 +307,10 @@ class Execution:
         value, _key = self._codec.decode(event.payload)
         if ask.promised == number:
             ask.promised = None
-            mailbox.remove(number)
-        else:
-            self._reserve(number)
-        ask.taken = number
+        self._reserve(number)
+        mailbox.consume(number)
         self._retract(ask)
-        self._resolve(ask, value)
+        self._resolve(ask, value)  # its waiter is the next to run: nobody can cancel it before it has the value
 
     def _reserve(self, number: int) -> None:
         """Take event *number* out of its queue for the waiter the journal names; whoever was promised it waits on."""
@@ -340,25 +342,15 @@ class Execution:
             self._retract(ask)
             self._drop(ask)
 
-    def received(self, ask: Ask) -> None:
-        """The event of *ask* has reached its waiter."""
-        assert ask.taken is not None
-        self._checkpoints.mail().consume(ask.taken)
-
-    def put_back(self, ask: Ask) -> None:
-        """The waiter of *ask* was given its event and cancelled in the same step: the event is the next in line again."""
-        assert ask.taken is not None
-        self._match(self._checkpoints.mail().put_back(ask.taken))
-
     # --- what process code asks for ---
 
     def take_value(self, name: str, factory: Callable[[], Any]) -> Ask | Given:
-        if (given := self._given(name, Kind.VALUE)) is not None:
+        if (given := self._given("get", name, Kind.VALUE)) is not None:
             return given
         return self._ask("get", name, TakeValue(name, factory))
 
     def run_action(self, name: str, action: Callable[[], Any], options: Any, at_most_once: bool) -> Ask | Given:
-        if (given := self._given(name, Kind.DONE)) is not None:
+        if (given := self._given("do", name, Kind.DONE)) is not None:
             return given
         command = RunAction(name, action, options)
         return self._ask("do", name, RecordIntent(name, command) if at_most_once else command)
@@ -374,7 +366,7 @@ class Execution:
             self._emit(Report(done, total, message))
 
     def _ask(self, what: str, name: str, command: Command | None, event: str | None = None) -> Ask:
-        self._claim_name(name)
+        self._claim_name(what, name)
         ask = Ask(self._loop, what, name)
         ask.command = command
         checkpoints = self._checkpoints
@@ -395,7 +387,7 @@ class Execution:
                 self._stall(self._unreadable(record, error))
         return ask
 
-    def _given(self, name: str, kind: Kind) -> Given | None:
+    def _given(self, what: str, name: str, kind: Kind) -> Given | None:
         # Only where a suspension would come straight back here: the record is next, nothing else could run before it.
         position = self._position
         if position >= len(self._upcoming):
@@ -407,7 +399,7 @@ class Execution:
             value = self._codec.decode(record.payload)
         except Exception:
             return None  # the slow way reports it
-        self._claim_name(name)
+        self._claim_name(what, name)
         self._position = position + 1
         self._loop.now = max(self._loop.now, record.time)
         return Given(value)
@@ -418,18 +410,23 @@ class Execution:
         task = asyncio.current_task(self._loop)
         return type(task) is ProcessTask and not task._must_cancel  # type: ignore[attr-defined]
 
-    def _claim_name(self, name: str) -> None:
+    def _claim_name(self, what: str, name: str) -> None:
         if _get_running_loop() is not self._loop:
             raise IOOutsideCheckpoint(
                 f"Checkpoint {name!r} of process {self.process_id!r} was asked for outside its process function",
                 fix="an action cannot use checkpoints: ask for them in the process, and pass values to the action",
+            )
+        if name in self._program.renames:
+            raise DuplicateCheckpoint(
+                f"Process {self.process_id!r} used the checkpoint name {name!r}, which its definition renames",
+                fix="give it another name: records under this one belong to the checkpoint it is renamed to",
             )
         if name in self._checkpoints.asked:
             raise DuplicateCheckpoint(
                 f"Process {self.process_id!r} used the checkpoint name {name!r} a second time",
                 fix=f"give it a name of its own, or put the loop or branch into `proc.scope(…)`, as in scope 1: {name!r}",
             )
-        self._checkpoints.asked.add(name)
+        self._checkpoints.asked[name] = what
 
     # --- events, alarms, cancellation ---
 
@@ -539,7 +536,8 @@ class Execution:
         if not self._is_round_over():
             return False
         if self._tasks:
-            self._closing = list(self._tasks)
+            # By number, not in the order made: `as_completed` makes its tasks in the order of a set.
+            self._closing = sorted(self._tasks, key=attrgetter("ordinal"))
             self._loop.step(self._deliver_cancellation, self._closing)
         elif self.generators():
             self._loop.step(self._close_generators)

@@ -30,6 +30,8 @@ SALT_SHIFT = 20
 class Owner(Protocol):
     """What the loop needs from the execution it belongs to."""
 
+    process_id: str
+
     def set_alarm(self, alarm: TimerCallback) -> None: ...
     def cancel_alarm(self, alarm: TimerCallback) -> None: ...
     def withdraw(self, ask: Any) -> None: ...
@@ -180,8 +182,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:
         if self._ready is None or events._get_running_loop() is not self:  # the latter: from another thread
             raise IOOutsideCheckpoint(
-                "A future, task or lock of a process was touched from outside that process",
-                callback=callback,
+                f"A future, task or lock of process {self.owner.process_id!r} was touched from outside that process",
                 fix="send an event (`host.raise_event`) or a result of an action; share no asyncio object",
             )
         handle = Callback(callback, args, context)
@@ -248,7 +249,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         if self._ready is None or events._get_running_loop() is not self:
             coro.close()
             raise IOOutsideCheckpoint(
-                "A task was created in a process from outside that process",
+                f"A task was created in process {self.owner.process_id!r} from outside that process",
                 fix="send an event (`host.raise_event`) and create the task in the process",
             )
         parent = asyncio.current_task(self)
@@ -373,8 +374,8 @@ def _check_order(futures: Collection[Any]) -> None:
     strangers = [future for future in futures if not isinstance(future, ProcessTask | ProcessFuture)]
     if strangers and len(futures) > 1:
         raise InvalidAction(
-            f"`wait` was given {type(strangers[0]).__name__.strip('_')}, whose place in the sets it returns is not determined",
-            fix="wait for tasks: wrap what calls `gather` in `asyncio.create_task`, make futures with `loop.create_future`",
+            f"`wait` was given a {type(strangers[0]).__name__}, whose place in the sets it returns would change",
+            fix="wrap what calls `gather` in `asyncio.create_task`, and make futures with `loop.create_future()`",
         )
 
 

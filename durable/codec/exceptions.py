@@ -31,7 +31,7 @@ class ExceptionForm(Form):
         self._fields = _fields_of(kind)
 
     def take(self, value: Any) -> list[Any]:
-        return [*self.take_own(value), value.__cause__]
+        return [*self.take_own(value), cause_of(value)]
 
     def make(self, part: Any) -> BaseException:
         *own, cause = part
@@ -46,22 +46,29 @@ class ExceptionForm(Form):
         Raises:
             EncodeError: It would not come back as the same type saying the same.
         """
-        args = BaseException.args.__get__(error)  # type: ignore[attr-defined]
-        fields = {}
-        for name, field in self._fields.items():
-            try:
-                fields[name] = field.__get__(error)
-            except AttributeError:  # never assigned
-                continue
-        own = [args, _without_tracebacks(error.__dict__), {n: part for n, part in fields.items() if part is not None}]
         try:
+            args = BaseException.args.__get__(error)  # type: ignore[attr-defined]
+            own = [args, _without_tracebacks(error.__dict__), self._get_fields(error)]
             again = self.make_own(own)
             same = type(again) is type(error) and again.args == args and str(again) == str(error)
-        except Exception as reason:
-            raise EncodeError(f"{self.name} cannot be made again from what it holds: {reason!r:.200}") from None
+        except BaseException as reason:  # not only Exception: a broken __str__ may raise anything
+            raise EncodeError(
+                f"{self.name} cannot be made again from what it holds ({type(reason).__name__})"
+            ) from reason
         if not same:
             raise EncodeError(f"{self.name} made again from what it holds does not say the same")
         return own
+
+    def _get_fields(self, error: BaseException) -> dict[str, Any]:
+        fields = {}
+        for name, field in self._fields.items():
+            try:
+                part = field.__get__(error)
+            except AttributeError:  # never assigned
+                continue
+            if part is not None:
+                fields[name] = part
+        return fields
 
     def make_own(self, own: list[Any]) -> BaseException:
         """Make the exception again, without its cause and without running `__init__` or `__new__` of a user."""
@@ -80,6 +87,11 @@ class ExceptionForm(Form):
         return ((".args", args), *attributes(state), *attributes(fields), (".__cause__", cause))
 
 
+def cause_of(error: BaseException) -> BaseException | None:
+    """The cause of *error*, past any override of a user."""
+    return BaseException.__cause__.__get__(error)  # type: ignore[no-any-return,union-attr]
+
+
 def _fields_of(kind: type[BaseException]) -> dict[str, Any]:
     """Fields of built-in exception classes and slots of others, by name."""
     fields: dict[str, Any] = {}
@@ -96,8 +108,8 @@ def _fields_of(kind: type[BaseException]) -> dict[str, Any]:
 
 def _without_tracebacks(state: dict[str, Any]) -> dict[str, Any]:
     """The attributes of an exception, without the notes that `decode_error` added to it."""
-    notes = state.get(NOTES)
+    notes = state.get(NOTES, [])
     if type(notes) is not list:
-        return dict(state)
+        raise TypeError("its notes are not a list")
     own = [note for note in notes if not (type(note) is str and note.startswith(TRACEBACK_NOTE))]
     return {name: part for name, part in state.items() if name != NOTES} | ({NOTES: own} if own else {})

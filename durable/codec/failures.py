@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import reprlib
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from durable.codec.exceptions import TRACEBACK_NOTE, ExceptionForm
+from durable.codec.exceptions import TRACEBACK_NOTE, ExceptionForm, cause_of
 from durable.codec.form import Tag
 from durable.codec.forms import form_of, form_of_name
 from durable.codec.names import name_of
@@ -70,27 +70,30 @@ class _Describer:
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
-        self._seen: list[BaseException] = []  # kept alive, so that no id is used twice
+        self._described = 0
         self._sealed = 0
 
-    def describe(self, error: BaseException) -> dict[str, Any]:
-        self._seen.append(error)
+    def describe(self, error: BaseException, above: tuple[BaseException, ...] = ()) -> dict[str, Any]:
+        """The facts of *error*, which is a cause or member of the exceptions *above*."""
+        self._described += 1
+        above = (*above, error)
         facts: dict[str, Any] = {
             "type": _text(lambda: name_of(type(error)), TEXT_LIMIT),
             "message": _text(lambda: str(error), TEXT_LIMIT),
             "arguments": _text(lambda: _short.repr(error.args), TEXT_LIMIT),
-            "traceback": _text(lambda: _traceback_of(error), TRACEBACK_LIMIT),
         }
-        cause = error.__cause__
-        if cause is not None and self._has_room_for([cause]):
-            facts["cause"] = self.describe(cause)
+        cause = cause_of(error)
+        described = cause is not None and self._has_room_for([cause], above)
+        if cause is not None and described:
+            facts["cause"] = self.describe(cause, above)
+        facts["traceback"] = _text(lambda: _traceback_of(error, chain=not described), TRACEBACK_LIMIT)
         try:
-            self._add_sealed(error, facts)
-        except Exception as problem:
+            self._add_sealed(error, facts, above)
+        except BaseException as problem:  # the code of a user may have raised it
             facts["reason"] = _reason_of(problem)
         return facts
 
-    def _add_sealed(self, error: BaseException, facts: dict[str, Any]) -> None:
+    def _add_sealed(self, error: BaseException, facts: dict[str, Any], above: tuple[BaseException, ...]) -> None:
         """Add what restores *error* to *facts*; any exception says why it cannot be restored."""
         if not isinstance(error, Exception) or isinstance(error, _SIGNALS):
             raise EncodeError("raised again, it would be taken for a signal")
@@ -100,9 +103,9 @@ class _Describer:
         args, state, fields = form.take_own(error)
         members: list[dict[str, Any]] | None = None
         if isinstance(error, ExceptionGroup):
-            if not self._has_room_for(error.exceptions):
+            if not self._has_room_for(error.exceptions, above):
                 raise EncodeError(f"more than {EXCEPTIONS_LIMIT} exceptions, or one that contains itself")
-            members, args = [self.describe(member) for member in error.exceptions], args[:1]
+            members, args = [self.describe(member, above) for member in error.exceptions], args[:1]
         sealed = _innermost(self._codec).encode({"class": form.name, "args": args, "state": state, "fields": fields})
         self._sealed += len(sealed)
         if self._sealed > SEALED_LIMIT:
@@ -114,9 +117,9 @@ class _Describer:
         if members is not None:
             facts["members"] = members
 
-    def _has_room_for(self, errors: Any) -> bool:
-        known = {id(error) for error in self._seen}
-        return len(known) + len(errors) <= EXCEPTIONS_LIMIT and known.isdisjoint(map(id, errors))
+    def _has_room_for(self, errors: Sequence[BaseException], above: tuple[BaseException, ...]) -> bool:
+        recursive = any(error is other for error in errors for other in above)
+        return not recursive and self._described + len(errors) <= EXCEPTIONS_LIMIT
 
 
 def _restore(codec: Codec, facts: Any) -> Exception:
@@ -126,12 +129,11 @@ def _restore(codec: Codec, facts: Any) -> Exception:
     if sealed is not None:
         try:
             error = _unseal(codec, sealed, facts.get("members"))
+            BaseException.add_note(error, TRACEBACK_NOTE + facts["traceback"])
         except Exception as problem:
-            reason = _reason_of(problem)
+            error, reason = None, _reason_of(problem)
     if error is None:
         error = _step_error(facts, reason)
-    else:
-        BaseException.add_note(error, TRACEBACK_NOTE + facts["traceback"])
     if cause is not None:
         error.__cause__ = _restore(codec, cause)
     return error
@@ -171,13 +173,13 @@ def _innermost(codec: Codec) -> Codec:
     return codec
 
 
-def _reason_of(problem: Exception) -> str:
+def _reason_of(problem: BaseException) -> str:
     return _text(lambda: str(problem.args[0]) if isinstance(problem, DurableError) else repr(problem), TEXT_LIMIT)
 
 
-def _traceback_of(error: BaseException) -> str:
-    # A cause is described on its own; what only is the context would be lost if the text left it out.
-    return "".join(traceback.format_exception(error, chain=error.__cause__ is None)).rstrip("\n")
+def _traceback_of(error: BaseException, chain: bool) -> str:
+    # A cause that is described on its own is left out; what only is the context would be lost if the text left it out.
+    return "".join(traceback.format_exception(error, chain=chain)).rstrip("\n")
 
 
 def _text(make: Callable[[], str], limit: int) -> str:

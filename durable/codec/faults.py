@@ -50,7 +50,7 @@ def explain(value: Any, error: BaseException, depth: int) -> EncodeError:
     Args:
         value: What was to be encoded.
         error: Why it failed; used if the walk finds nothing.
-        depth: How many levels the codec allows.
+        depth: How many levels the codec allows at most.
     """
     waiting = [_Place(value, "value", None, 0)]
     while waiting:
@@ -66,7 +66,11 @@ def explain(value: Any, error: BaseException, depth: int) -> EncodeError:
             return _fault(place, EncodeError(f"reading it failed with {reason!r:.200}"))
         below = [_Place(child, label, place, place.depth + 1) for label, child in children]
         waiting.extend(reversed(below))
-    return _fault(_Place(value, "value", None, 0), EncodeError(f"encoding it failed with {error!r:.200}"))
+    if isinstance(error, ValueError | RecursionError):  # what the formats raise; they count an object as more than one
+        error = EncodeError("it is nested too deep", fix="flatten it")
+    elif not isinstance(error, EncodeError):
+        error = EncodeError(f"encoding it failed with {error!r:.200}")
+    return _fault(_Place(value, "value", None, 0), error)
 
 
 def _children(value: Any) -> Iterable[tuple[str, Any]]:
@@ -79,14 +83,21 @@ def _children(value: Any) -> Iterable[tuple[str, Any]]:
     if kind is list:
         return [(f"[{index}]", part) for index, part in enumerate(value)]
     if kind is dict:
-        keys = [(f" key {key!r:.40}", key) for key in value]
-        return keys + [(f"[{key!r:.40}]", part) for key, part in value.items()]
+        keys = [(f" key {_shown(key)}", key) for key in value]
+        return keys + [(f"[{_shown(key)}]", part) for key, part in value.items()]
     form = form_of(kind)
     part = form.take(value)
     if isinstance(part, str):
         _check_text(part)
         return ()
     return form.children(part)
+
+
+def _shown(key: Any) -> str:
+    try:
+        return f"{key!r:.40}"
+    except Exception:  # a user's __repr__, or an int with more digits than the interpreter prints
+        return f"<{type(key).__name__}>"
 
 
 def _check_text(text: str) -> None:

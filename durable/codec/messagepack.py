@@ -24,7 +24,7 @@ from durable.codec.forms import PLAIN_BY_CODE, find_form, form_of, form_of_name
 from durable.codec.plain import arrange
 from durable.errors import DecodeError, EncodeError
 
-DEPTH = 500  # levels; the C packer gives up at 511, and an unpacker can take 1024
+DEPTH = 500  # levels; the C packer gives up at about a thousand, before its unpacker would
 
 _INEXACT = frozenset({bytearray, memoryview, ExtType, Timestamp})
 _LOOK_AT = _INEXACT | {list, dict}
@@ -43,7 +43,8 @@ class MessagePackCodec:
     """
     The default codec: compact, exact, for tens of thousands of small values a second.
 
-    Values may be nested 500 levels deep. Safe to use from several threads, and from inside methods that it calls.
+    Values may be nested 500 levels deep, where an object counts as two or three levels. Safe to use from several
+    threads, and from inside methods that it calls.
     """
 
     def __init__(self) -> None:
@@ -141,7 +142,7 @@ class _Reader:
 
 
 def _check_exact(value: list[Any] | dict[Any, Any]) -> None:
-    """Raise `_Inexact` if *value*, or a list or dict in it, holds an inexact type, or is nested too deep to look."""
+    """Raise `_Inexact` if *value*, or a list or dict in it, holds an inexact type."""
     if type(value) is dict:
         if _LOOK_AT.isdisjoint(map(type, value.values())) and _INEXACT.isdisjoint(map(type, value)):
             return
@@ -163,7 +164,7 @@ def _check_exact(value: list[Any] | dict[Any, Any]) -> None:
         if not below:
             return
         level = below
-    raise _Inexact
+    raise EncodeError(f"it is nested more than {DEPTH} levels deep")
 
 
 def _spelled_out(value: Any) -> Any:

@@ -8,7 +8,7 @@ itself reads them back exactly. Only exact types are here: a subclass of one of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
 from typing import Any
@@ -17,8 +17,6 @@ from zoneinfo import ZoneInfo
 
 from durable.codec.form import Form, Tag
 from durable.errors import EncodeError
-
-UTC = timezone.utc  # noqa: UP017  (the name says which class it is an instance of)
 
 
 class TextForm(Form):
@@ -70,7 +68,7 @@ class ClockForm(Form):
 
     def take(self, value: Any) -> str | list[Any]:
         zone = value.tzinfo
-        if not value.fold and (zone is None or zone is UTC or (type(zone) is timezone and _is_unnamed(zone))):
+        if not value.fold and (zone is None or zone is UTC or (type(zone) is timezone and _is_plain(zone))):
             return value.isoformat()  # type: ignore[no-any-return]
         return [value.replace(tzinfo=None, fold=0).isoformat(), zone, value.fold]
 
@@ -94,8 +92,9 @@ class OffsetForm(Form):
         return timezone(*part)
 
 
-def _is_unnamed(zone: timezone) -> bool:
-    return len(zone.__getinitargs__()) == 1  # type: ignore[attr-defined]
+def _is_plain(zone: timezone) -> bool:
+    offset, *name = zone.__getinitargs__()  # type: ignore[attr-defined]
+    return not name and not offset.microseconds  # `fromisoformat` takes +00:00:00.000001 for UTC
 
 
 def _take_timedelta(value: timedelta) -> str:

@@ -30,7 +30,7 @@ class JsonCodec:
     """
     JSON text in UTF-8, one line, as exact as the default codec, larger and slower.
 
-    Values may be nested 100 levels deep.
+    Values may be nested 100 levels deep, where an object counts as two or three levels.
     """
 
     def encode(self, value: Any) -> bytes:

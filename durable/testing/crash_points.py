@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
@@ -133,9 +134,10 @@ def _describe(operation: Operation) -> str:
     batch = operation.batch
     if batch is None:
         return operation.name
-    parts = [f"{creation.record.kind.name} {creation.id!r}" for creation in batch.creations]
+    parts = ["STARTED"] * len(batch.creations)
     parts += [f"{record.kind.name} {record.name!r}" for _, record in batch.records]
     parts += [f"{mail.kind.name} {mail.name!r} to {mail.id!r}" for mail in batch.mails]
     parts += ["a park"] * len(batch.parks) + ["a stall"] * len(batch.stalls)
     parts += [end.record.kind.name for end in batch.ends]
-    return f"commit of {', '.join(parts) or 'nothing'}"
+    counted = [part if times == 1 else f"{times} × {part}" for part, times in Counter(parts).items()]
+    return f"commit of {', '.join(counted) or 'nothing'}"

@@ -53,7 +53,12 @@ class Trace:
     def mail(self, mail: Mail) -> None:
         """The store has this mail."""
         self.write(
-            "mail", id=mail.id, kind=mail.kind.name, name=mail.name, event_key=mail.event_key, digest=digest(mail.payload)
+            "mail",
+            id=mail.id,
+            kind=mail.kind.name,
+            name=mail.name,
+            event_key=mail.event_key,
+            digest=digest(mail.payload),
         )
 
 

@@ -120,8 +120,8 @@ _partial(
 )
 # Flagged residents of a living session, and whatever a dead one still owns, earliest first.
 _partial("process_owned", process.c.owner, process.c.wake_at, where=process.c.owner.is_not(None))
-_partial("process_stalled", process.c.queue, where=status_is(Status.STALLED))
-# Listings are pages by key, one range of an index for each status; SQLite appends the primary key to every index.
+# Listings are pages by key, one range of an index for each status; SQLite appends the primary key to every index. The
+# first one finds what is stalled, too: a narrower index for that was never chosen.
 Index("process_by_status", process.c.status)
 Index("process_by_definition", process.c.definition, process.c.status)
 Index("inbox_by_process", inbox.c.key)

@@ -150,8 +150,7 @@ class Database:
         try:
             result = function(connection)
         except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            _roll_back(connection)
             raise
         try:
             connection.execute("COMMIT")
@@ -164,8 +163,7 @@ class Database:
         """After a failed COMMIT: make sure what is in the file (see the top), and return whether it was applied."""
         _logger.error("a commit to %s failed: %s; opening the file anew", self.path, error)
         doubtful = self._opened()
-        if doubtful.in_transaction:
-            doubtful.execute("ROLLBACK")
+        _roll_back(doubtful)
         self._connection = self._connect()
         doubtful.close()
         try:
@@ -176,8 +174,7 @@ class Database:
             self._connection.execute("COMMIT")
             return applied
         except sqlite3.Error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            _roll_back(self._connection)
             return False
 
     def _opened(self) -> sqlite3.Connection:
@@ -210,6 +207,12 @@ class Database:
             return
         except (sqlite3.Error, OSError, StorageError) as error:
             _logger.warning("a checkpoint of %s failed: %s", self.path, error)
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    """Undo the open transaction, unless SQLite has done so itself as it does after some errors."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 def check_file(path: str) -> None:

@@ -73,6 +73,8 @@ _RUNNING = _number(STATUS_NUMBERS[Status.RUNNING])
 # `wake_at IS NOT NULL` would not be looked up in an index; a comparison with the smallest integer is.
 _has_wake = process.c.wake_at >= _number(-(2**63))
 _is_alive = session.c.state == _number(ALIVE)
+# The plus keeps SQLite from looking up the owner: a session may own thousands, when a few keys are asked for.
+_owned_by_session = literal_column("+process.owner") == Q("session")
 _unowned = and_(process.c.owner.is_(None), status_is(Status.RUNNING))
 
 # --- sessions
@@ -123,7 +125,7 @@ LENGTHS = _one(
     select(
         process.c.key,
         select(func.max(record.c.seq)).where(record.c.key == process.c.key).scalar_subquery(),
-    ).where(_in_wanted(process.c.key), process.c.owner == Q("session"))
+    ).where(_in_wanted(process.c.key), _owned_by_session)
 )
 APPEND = _many(
     insert(record).values({column: Q(column.name) for column in record.c}), *(column.name for column in record.c)
@@ -181,7 +183,7 @@ END = _many(
     .values(status=Q("outcome"), owner=null(), wake_at=null(), ended_at=Q("end"), reason=Q("why")),
     *("outcome", "end", "why", "of", "session", "consumed"),
 )
-STILL_OWNED = _one(select(process.c.key).where(_in_wanted(process.c.key), process.c.owner == Q("session")))
+STILL_OWNED = _one(select(process.c.key).where(_in_wanted(process.c.key), _owned_by_session))
 
 # --- claiming and waking
 

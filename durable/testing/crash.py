@@ -1,0 +1,248 @@
+"""
+Crash tests for your own processes: a scenario is killed with SIGKILL at every write in turn, run again, and checked.
+
+A scenario is an async function at the top level of a module. It opens hosts on the given URL, starts processes under
+fixed ids, raises events, waits for results, and returns what has to come out, whatever happens in between. It must be
+idempotent: after a kill it is simply run again, as your service would be::
+
+    from durable.testing.crash import Stage, kill_at_every_write
+
+    async def transfer(stage: Stage) -> object:
+        async with ProcessHost(stage.url, [transfer_money]) as host:
+            handle = await host.start(transfer_money("A", "B", 100), id="transfer-1")
+            return await handle.result()
+
+    def test_a_transfer_survives_any_kill(tmp_path):
+        kill_at_every_write(transfer, tmp_path).check()
+
+What is checked stands in `durable.testing.crash_checks`. Actions that were started a second time are no violation: that
+is "at least once". The report counts them, and says which kill came between the effect and its record.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from durable.testing.crash_checks import Evidence, Repeat, Violation, repeats, violations
+from durable.testing.crash_life import Order, Scenario, Stage, Wrapper, name_of
+from durable.testing.crash_points import KillPoint, Moment
+from durable.testing.crash_server import CrashServer
+from durable.testing.crash_trace import read_trace
+
+__all__ = [
+    "CrashReport",
+    "CrashTest",
+    "KillPoint",
+    "Moment",
+    "Repeat",
+    "Stage",
+    "Story",
+    "Violation",
+    "kill_at_every_write",
+]
+
+EVERY_MOMENT = tuple(Moment)
+
+
+class Story(NamedTuple):
+    """One run of a scenario with its kills: ``kills`` are those that happened; ``survived`` if the last one did not."""
+
+    kills: tuple[KillPoint, ...]
+    survived: bool
+    violations: tuple[Violation, ...]
+    repeats: tuple[Repeat, ...]
+
+
+@dataclass(slots=True)
+class CrashReport:
+    """What came of all stories of a scenario; its text is a table to read."""
+
+    scenario: str
+    stories: list[Story] = field(default_factory=list)
+
+    @property
+    def violations(self) -> list[Violation]:
+        """All rules broken, in all stories."""
+        return [violation for story in self.stories for violation in story.violations]
+
+    @property
+    def kills(self) -> int:
+        """How many lives were killed."""
+        return sum(len(story.kills) for story in self.stories)
+
+    @property
+    def repeats(self) -> Counter[tuple[str, str]]:
+        """How often an action was started again, by its checkpoint and the kill that explains it."""
+        return Counter((repeat.checkpoint, repeat.reason) for story in self.stories for repeat in story.repeats)
+
+    def check(self) -> Self:
+        """Return this report, or raise an `AssertionError` that is its text if a rule was broken or nobody was killed."""
+        if self.violations or not self.kills:
+            raise AssertionError(str(self))
+        return self
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.scenario}: {self.kills} kills in {len(self.stories)} stories, {len(self.violations)} violations"
+        ]
+        for story in self.stories:
+            where = ", then ".join(map(str, story.kills)) or "without a kill"
+            lines += [f"  {where}: {violation}" for violation in story.violations]
+        for (checkpoint, reason), times in sorted(self.repeats.items()):
+            lines.append(f"  started again {times} ×: {checkpoint!r}: {reason}")
+        return "\n".join(lines)
+
+
+class CrashTest:
+    """
+    A scenario with its fork server; use as a context manager. `kill_at_every_write` is the short form.
+
+    Args:
+        scenario: An async function of a `Stage`, at the top level of a module.
+        directory: Where stories play, each in a folder of its own; that of a story with violations is kept.
+        url: Of the store of one story; ``{directory}`` is its folder.
+        wrapper: Put around the store, inside of what kills: a function of a `JournalStorage`, at the top level.
+        seconds: How long one life may take before the scenario counts as failed. Below the lease of the hosts, it
+            proves that a restart does not wait for a lease.
+        under: A command to run everything under, as ``("strace", "-f", …)``.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        directory: Path,
+        *,
+        url: str = "sqlite:///{directory}/store.db",
+        wrapper: Wrapper | None = None,
+        seconds: float = 20.0,
+        under: Sequence[str] = (),
+    ) -> None:
+        self.report = CrashReport(name_of(scenario))
+        self._scenario = name_of(scenario)
+        self._wrapper = "" if wrapper is None else name_of(wrapper)
+        self._directory = directory
+        self._url = url
+        self._seconds = seconds
+        modules = [name.partition(":")[0] for name in (self._scenario, self._wrapper) if name]
+        self._server = CrashServer(modules, under)
+        self._unbroken: Mapping[str, Any] | None = None
+
+    def __enter__(self) -> Self:
+        self._server.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._server.__exit__(kind, error, traceback)
+
+    def unbroken(self) -> Mapping[str, Any]:
+        """What a run without a kill comes to: "outcome", "error", "processes". Raises `AssertionError` if it is bad."""
+        if self._unbroken is None:
+            place = self._place("unbroken")
+            order = self._order(place, 0)
+            self._server.live(order)
+            report = _read_report(order)
+            evidence = Evidence(list(read_trace(order.trace)), report, report)
+            if broken := violations(evidence):
+                raise AssertionError("Without any kill: " + "\n".join(map(str, broken)))
+            if not any(evidence.entries("record")):
+                raise AssertionError("The scenario wrote nothing: does it open its hosts on `stage.url`?")
+            self._unbroken = report
+            self._server.prepare(report["modules"])  # what was imported late would cost every life half a second
+            shutil.rmtree(place)
+        return self._unbroken
+
+    def tell(self, *kills: KillPoint) -> Story:
+        """Run one story: a life for each of *kills*, as long as lives are killed, then one to the end."""
+        unbroken = self.unbroken()
+        place = self._place("-".join(f"{point.moment.value}-{point.write}" for point in kills) or "no-kill")
+        happened: list[KillPoint] = []
+        for point in kills:
+            order = self._order(place, len(happened), point)
+            if not self._server.live(order):
+                break
+            happened.append(point)
+        else:
+            order = self._order(place, len(happened))
+            self._server.live(order)
+        evidence = Evidence(list(read_trace(order.trace)), _read_report(order), unbroken)
+        survived = len(happened) < len(kills)
+        story = Story(tuple(happened), survived, tuple(violations(evidence)), tuple(repeats(evidence)))
+        self.report.stories.append(story)
+        if not story.violations:
+            shutil.rmtree(place)
+        return story
+
+    def kill_at_every_write(self, moments: Sequence[Moment] = EVERY_MOMENT, *, kills: int = 1) -> CrashReport:
+        """
+        Tell the story of every write and moment in turn, until a life has fewer writes.
+
+        Args:
+            moments: Which moments around each write.
+            kills: How many lives in a row are killed: with 2, the run after each kill is killed at each of its writes.
+        """
+        for moment in moments:
+            self._explore((), moment, kills)
+        return self.report
+
+    def _explore(self, before: tuple[KillPoint, ...], moment: Moment, kills: int) -> None:
+        for write in count(1):
+            points = (*before, KillPoint(write, moment))
+            if self.tell(*points).survived:
+                return
+            if len(points) < kills:
+                self._explore(points, moment, kills)
+
+    def _place(self, name: str) -> Path:
+        place = self._directory / name
+        place.mkdir(parents=True)
+        return place
+
+    def _order(self, place: Path, life: int, point: KillPoint | None = None) -> Order:
+        return Order(
+            scenario=self._scenario,
+            url=self._url.format(directory=place),
+            directory=str(place),
+            life=life,
+            seconds=self._seconds,
+            write=0 if point is None else point.write,
+            moment="" if point is None else point.moment.value,
+            wrapper=self._wrapper,
+        )
+
+
+def kill_at_every_write(
+    scenario: Scenario,
+    directory: Path,
+    moments: Sequence[Moment] = EVERY_MOMENT,
+    *,
+    kills: int = 1,
+    **options: Any,
+) -> CrashReport:
+    """
+    Kill *scenario* at every write in turn, run it again each time, and check what came of it.
+
+    Args:
+        directory: An empty folder for stores and files (pytest's ``tmp_path``).
+        moments, kills: As for `CrashTest.kill_at_every_write`.
+        options: Further arguments of `CrashTest`.
+
+    Raises:
+        AssertionError: The scenario fails without any kill.
+        ValueError: The scenario cannot be imported by another OS process.
+    """
+    with CrashTest(scenario, directory, **options) as test:
+        return test.kill_at_every_write(moments, kills=kills)
+
+
+def _read_report(order: Order) -> dict[str, Any]:
+    return dict(json.loads(order.report.read_text(encoding="utf-8")))

@@ -1,0 +1,193 @@
+"""Starting processes: once per id, refused at the line where something is wrong, in turn beyond the limit."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from durable import (
+    EncodeError,
+    HostBusy,
+    HostClosed,
+    InvalidDefinition,
+    InvalidName,
+    PayloadTooLarge,
+    Process,
+    ProcessClient,
+    ProcessExists,
+    ProcessHost,
+    process,
+)
+
+SOON = timedelta(seconds=20)
+
+
+@process
+async def echo(proc: Process, value: object) -> object:
+    return await proc.get(value, "value")
+
+
+@process
+async def wait(proc: Process, event: str) -> object:
+    return await proc.event(event)
+
+
+@process(name="other echo")
+async def other(proc: Process, value: object) -> object:
+    return value
+
+
+async def test_a_process_runs_to_its_result(url: str) -> None:
+    """What the function returns is what the handle gives."""
+    async with ProcessHost(url, [echo]) as host:
+        handle = await host.start(echo({"a": (1, 2)}), id="one")
+        assert await handle.result(SOON) == {"a": (1, 2)}
+
+
+async def test_the_same_id_is_the_same_process(url: str) -> None:
+    """Starting twice, also at the same moment and after the end, runs once and gives the same result."""
+    ran = []
+
+    @process
+    async def count(proc: Process, number: int) -> int:
+        await proc.do(lambda: ran.append(number), "counted")
+        return number
+
+    async with ProcessHost(url, [count]) as host:
+        handles = await asyncio.gather(*(host.start(count(7), id="one") for _ in range(5)))
+        assert [await handle.result(SOON) for handle in handles] == [7] * 5
+        again = await host.start(count(7), id="one")
+        assert await again.result(SOON) == 7
+    assert ran == [7]
+
+
+@pytest.mark.parametrize("invocation", [echo(2), other(1)], ids=["other arguments", "other definition"])
+async def test_an_id_in_use_is_refused_for_anything_else(url: str, invocation: object) -> None:
+    """Another definition or other arguments under a known id raise, and change nothing."""
+    async with ProcessHost(url, [echo, other]) as host:
+        await host.start(echo(1), id="one")
+        with pytest.raises(ProcessExists, match="'one' exists already"):
+            await host.start(invocation, id="one")  # type: ignore[arg-type]
+        assert await host.get("one").result(SOON) == 1
+
+
+@pytest.mark.parametrize("id", ["", "x" * 1001, "nul\0", "lone \ud800 surrogate", 5])
+async def test_an_id_no_store_could_keep_is_refused(url: str, id: object) -> None:
+    """Bad ids raise where they are given."""
+    async with ProcessHost(url, [echo]) as host:
+        with pytest.raises(InvalidName):
+            await host.start(echo(1), id=id)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("id", ["a/b", "..", "ünïcode 🙂", "x" * 1000, "A", "a", "'; drop table process; --"])
+async def test_odd_ids_are_just_ids(url: str, id: str) -> None:
+    """Whatever a store can keep is a fine id."""
+    async with ProcessHost(url, [echo]) as host:
+        handle = await host.start(echo(id), id=id)
+        assert await handle.result(SOON) == id
+
+
+async def test_arguments_that_cannot_be_recorded_are_refused_at_start(url: str) -> None:
+    """An unencodable or too large argument raises at `start`, names the process, and starts nothing."""
+    async with ProcessHost(url, [echo], payload_limit=1000) as host:
+        with pytest.raises(EncodeError, match="one"):
+            await host.start(echo(object()), id="one")
+        with pytest.raises(PayloadTooLarge, match="1000"):
+            await host.start(echo("x" * 2000), id="one")
+        assert await host.count() == 0
+
+
+async def test_only_invocations_of_known_definitions_can_be_started(url: str) -> None:
+    """A definition not called, a coroutine function, or one the host does not have, is a clear error."""
+    async with ProcessHost(url, [echo]) as host:
+        with pytest.raises(InvalidDefinition, match="call the process function"):
+            await host.start(echo)  # type: ignore[arg-type]
+        with pytest.raises(InvalidDefinition, match="not among the definitions"):
+            await host.start(wait("x"))
+
+
+def test_two_definitions_of_one_name_are_refused() -> None:
+    """A durable name stands for one function in a host."""
+
+    @process(name="echo")
+    async def impostor(proc: Process) -> None: ...
+
+    with pytest.raises(InvalidDefinition, match="'echo'"):
+        ProcessHost("memory://", [echo, impostor])
+
+
+async def test_a_host_that_is_not_open_says_so() -> None:
+    """Using a host before entering or after leaving it is a clear error."""
+    host = ProcessHost("memory://", [echo])
+    with pytest.raises(HostClosed, match="async with"):
+        await host.start(echo(1))
+    async with host:
+        handle = await host.start(echo(1))
+        await handle.result(SOON)
+    with pytest.raises(HostClosed):
+        await handle.status()
+
+
+async def test_starts_beyond_the_limit_wait_for_their_turn(url: str) -> None:
+    """With room for two, ten processes that each run an action all finish, and never more than two at a time."""
+    now: list[int] = []
+    most = 0
+
+    async def work() -> None:
+        nonlocal most
+        now.append(1)
+        most = max(most, len(now))
+        await asyncio.sleep(0.002)
+        now.pop()
+
+    @process
+    async def busy(proc: Process) -> None:
+        await proc.do(work, "work")
+
+    async with ProcessHost(url, [busy], limit=2) as host:
+        handles = [await host.start(busy(), id=f"p{number}") for number in range(10)]
+        for handle in handles:
+            await handle.result(SOON)
+    assert most <= 2
+
+
+async def test_a_host_with_max_pending_refuses_what_is_too_much(url: str) -> None:
+    """Beyond limit and max_pending, `start` raises and nothing is started."""
+    release = asyncio.Event()
+
+    @process
+    async def busy(proc: Process) -> None:
+        await proc.do(release.wait, "work")
+
+    async with ProcessHost(url, [busy], limit=1, max_pending=1) as host:
+        await host.start(busy(), id="running")
+        await host.start(busy(), id="pending")
+        with pytest.raises(HostBusy, match="limit"):
+            await host.start(busy(), id="too much")
+        assert await host.count() == 2
+        release.set()
+        await host.get("pending").result(SOON)
+
+
+async def test_a_client_starts_what_a_host_runs(url: str) -> None:
+    """A client without definitions of its own starts a process and sees its result."""
+    async with ProcessHost(url, [echo]), ProcessClient(url) as client:
+        handle = await client.start(echo(3), id="from client")
+        assert await handle.result(SOON) == 3
+
+
+async def test_a_queue_is_served_only_by_hosts_that_list_it(url: str) -> None:
+    """A process of another queue waits until a host serves that queue."""
+
+    @process(queue="heavy")
+    async def heavy(proc: Process) -> str:
+        return "done"
+
+    async with ProcessHost(url, [echo, heavy], queues=["default"]) as light:
+        handle = await light.start(heavy(), id="h")
+        assert await (await light.start(echo(1), id="e")).result(SOON) == 1
+        assert not (await handle.status()).resident
+        async with ProcessHost(url, [heavy]):
+            assert await handle.result(SOON) == "done"
