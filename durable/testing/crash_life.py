@@ -69,6 +69,10 @@ class Order:
     def report(self) -> Path:
         return Path(self.directory, f"report-{self.life}.json")
 
+    def read_report(self) -> dict[str, Any]:
+        """What the life has reported at its end."""
+        return dict(json.loads(self.report.read_text(encoding="utf-8")))
+
     @property
     def trace(self) -> Path:
         return Path(self.directory, "trace.jsonl")

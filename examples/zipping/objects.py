@@ -39,9 +39,10 @@ class Folder:
         self._store = _open_store(url)
 
     def put(self, path: str, chunks: Iterator[bytes], size: int) -> None:
-        """Write an object from *chunks*, at most about *size* bytes, with only a few parts of it in memory."""
+        """Write an object from *chunks*, *size* bytes or a little more, with only a few parts of it in memory."""
         part = max(_PART, size // _PARTS)
-        obstore.put(self._store, path, _elsewhere(chunks), use_multipart=True, chunk_size=part, max_concurrency=2)
+        options: Any = {"use_multipart": size > part, "chunk_size": part, "max_concurrency": 2}
+        obstore.put(self._store, path, _elsewhere(chunks), **options)
 
     def read(self, path: str) -> Iterator[bytes]:
         """An object, chunk by chunk."""

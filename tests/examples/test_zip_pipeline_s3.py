@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def environment() -> Iterator[dict[str, str]]:
         try:
             assert server.stderr is not None
             address = next(found[0] for line in server.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
+            threading.Thread(target=server.stderr.read, daemon=True).start()  # or a full pipe would stop the server
             yield {
                 "AWS_ENDPOINT_URL": address,
                 "AWS_ALLOW_HTTP": "true",
@@ -49,7 +51,7 @@ def folder(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_killed_again_and_again_over_s3(tmp_path: Path, folder: Folder, environment: dict[str, str]) -> None:
     """`kill -9` in the middle, many times: one archive that is right, no part and no unfinished upload beside it."""
-    contents = write_files(tmp_path, files=6, size=2_000_000)
+    contents = write_files(tmp_path, files=5, size=10_000_000)
     command = Pipeline(tmp_path, "input", "--to", folder.url, "--id", "archive", environment=environment)
     kills = sum(command.kill(lines) for lines in (0, 2, 1, 6, 4))
     unfinished = [name for name in folder.names() if "unfinished upload" in name]
@@ -66,7 +68,7 @@ def test_ctrl_c_leaves_nothing_in_the_bucket(
     tmp_path: Path, folder: Folder, environment: dict[str, str], lines: int
 ) -> None:
     """Ctrl-C while packing or publishing removes the parts, and aborts the uploads S3 would charge for."""
-    write_files(tmp_path, files=6, size=2_000_000)
+    write_files(tmp_path, files=5, size=10_000_000)
     command = Pipeline(tmp_path, "input", "--to", folder.url, "--id", "archive", environment=environment)
     assert "cancelled; nothing is left behind" in command.strike(signal.SIGINT, lines)
     assert folder.names() == []

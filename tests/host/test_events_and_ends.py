@@ -136,10 +136,9 @@ async def test_cancelling_runs_compensation(url: str) -> None:
 
     async with ProcessHost(url, [booking]) as host:
         handle = await host.start(booking(), id="p")
-        while not (await handle.status()).waits_for:
+        while "event 'paid'" not in (await handle.status()).waits_for:
             await asyncio.sleep(0)
-        await handle.cancel("changed my mind")
-        await handle.cancel("again")
+        await asyncio.gather(handle.cancel("changed my mind"), handle.cancel("again"))
         with pytest.raises(ProcessCancelled, match="changed my mind"):
             await handle.result(SOON)
         assert (await handle.status()).reason == "changed my mind"
