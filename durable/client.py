@@ -298,7 +298,10 @@ class ProcessClient:
         return outcome(record, self._codec, id)
 
     async def _last_record(self, id: str) -> Record | None:
-        row = await self._row(id)
+        # Not `_row`: who waits already goes on waiting while a host that has lost its session begins another.
+        row = await self._storage.row(id)
+        if row is None:
+            raise _not_found(id)
         if row.status not in ENDED:
             return None
         return (await self._storage.journal(row.key))[-1]

@@ -5,18 +5,20 @@ Belongs here: all that depends on the memory of the interpreter, and the proof t
 Why: closing a suspended coroutine, generator or async generator raises ``GeneratorExit`` in it, and its ``finally``
 runs; merely forgetting it does the same. A host must be able to forget a process without running a line of it.
 
-What CPython does (``Objects/genobject.c`` of 3.11 to 3.14, read in source and machine code): all three types begin with
-``_PyGenObject_HEAD``, whose last field, the signed byte ``gi_frame_state``, is negative before the start and while
+What CPython does (``Objects/genobject.c``; 3.12 and 3.14 read in source, 3.11 and 3.13 in machine code): all three
+types begin with ``_PyGenObject_HEAD``, whose signed byte ``gi_frame_state`` is negative before the start and while
 suspended, 0 while executing, ``FRAME_COMPLETED`` (1) and ``FRAME_CLEARED`` (4) afterwards.
 
 - ``_PyGen_Finalize`` returns at once for a state above 0: no ``close()``, no hook, no warning "never awaited".
-- ``gen_dealloc`` clears the frame for every state other than ``FRAME_CLEARED``, so locals and value stack are released
-  as usual, ``gi_exc_state`` too; a frame object that a traceback holds takes the locals over, as after a return.
+- ``gen_dealloc`` clears the frame in every state but ``FRAME_CLEARED``, so locals, value stack and ``gi_exc_state`` are
+  released as usual; a frame object that a traceback holds takes the locals over, as after a return.
 - ``gen_traverse`` visits the frame until it is cleared, so the garbage collector still sees through it.
 - ``send``, ``throw`` and ``close`` treat the object as exhausted; ``cr_frame`` and its like give None.
 
-``FRAME_COMPLETED`` with a frame not yet cleared is no foreign state: 3.12 to 3.14 leave it behind themselves when a
-generator that never started is closed. Should an interpreter differ, `offset` is None and nothing is ever touched.
+``FRAME_COMPLETED`` with a frame not yet cleared is no foreign state: most releases of 3.12 to 3.14 leave it behind
+themselves when a generator that never started is closed (python/cpython issue 142766). Should an interpreter differ,
+`offset` is None and nothing is ever touched. One shape is never freed: a generator that refers to itself through locals
+of generators only, because these types have no ``tp_clear`` and the collector counts on closing them.
 """
 
 from __future__ import annotations

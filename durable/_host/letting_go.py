@@ -81,7 +81,7 @@ def let_go(tasks: Tasks, generators: Generators, held: Collection[object] = ()) 
 class _Findings:
     obstacle: str | None = None
     suspended: list[Suspendable] = field(default_factory=list)
-    futures: list[asyncio.Future[Any]] = field(default_factory=list)
+    pending: list[asyncio.Future[Any]] = field(default_factory=list)
     callbacks: list[Callback] = field(default_factory=list)
     loops: set[ProcessLoop] = field(default_factory=set)
 
@@ -116,7 +116,9 @@ def _sort(found: Reach, findings: _Findings) -> tuple[object, str] | None:
             elif frame_state.is_executing(node):
                 return node, _RUNNING
         elif issubclass(type(node), asyncio.Future):
-            findings.futures.append(cast("asyncio.Future[Any]", node))
+            future = cast("asyncio.Future[Any]", node)
+            if not asyncio.Future.done(future):
+                findings.pending.append(future)
         elif issubclass(type(node), Callback):
             findings.callbacks.append(cast(Callback, node))
         if (reason := why_noticed(node)) is not None:
@@ -164,25 +166,22 @@ def _free(findings: _Findings) -> None:
     """
     for owner in findings.suspended:  # all of them before the first is freed
         frame_state.finish(owner)
-    for future in findings.futures:
+    for future in findings.pending:
         _empty(future)
     for callback in findings.callbacks:
         callback._function, callback._args = _ignore, ()
     for loop in findings.loops:
-        loop.owner = _NOWHERE
+        loop.owner = _NOWHERE  # which also swallows complaints of failed futures that nobody looked at
 
 
 def _empty(future: asyncio.Future[Any]) -> None:
     """
-    Silence a future; if it is pending, part it from its coroutine, from what it waits for and from who waits for it.
+    Part a pending future from its coroutine, from what it waits for and from who waits for it, and silence it.
 
-    Making a pending one anew breaks every cycle through it without touching the insides of asyncio.
+    Making it anew breaks every cycle through it without touching the insides of asyncio.
     """
-    if asyncio.Future.done(future):
-        future._log_traceback = False
-    elif isinstance(future, asyncio.Task):
+    if isinstance(future, asyncio.Task):
         # Not `context=_EMPTY`: made anew with one given, a task of 3.11 to 3.13 forgets to release its old context.
         _EMPTY.run(asyncio.Task.__init__, future, _ENDED, loop=_NOWHERE, name=future.get_name())
-        future._log_destroy_pending = False  # type: ignore[attr-defined]
     else:
         asyncio.Future.__init__(future, loop=_NOWHERE)

@@ -31,7 +31,7 @@ from durable._kernel.commands import RecordIntent, RunAction, TakeValue
 from durable._kernel.loop import Callback, ProcessTask
 
 LIMIT = 10_000
-"""Objects looked at before the walk gives up: about 5 ms of the host's event loop."""
+"""Objects looked at before the walk gives up: up to 10 ms of the host's event loop."""
 
 # Classes are compared by identity: a set of them would call the `__hash__` of a user's metaclass.
 LEAVES = frozenset(

@@ -9,7 +9,7 @@ steal an event from an older waiter; until then it stays in its queue, so a wait
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from durable._kernel.commands import Command
@@ -67,78 +67,44 @@ class ArrivedEvent(NamedTuple):
 
 
 class Mailbox:
-    """Events that arrived and are not taken, in the order they would be taken; and who waits for which."""
+    """Events that arrived and have not reached a waiter, in the order they would be taken."""
 
-    __slots__ = ("_arrived", "_queues", "_waiters", "keys")
+    __slots__ = ("_arrived", "_queues", "keys")
 
     def __init__(self) -> None:
         self._arrived: dict[int, ArrivedEvent] = {}
-        self._queues: dict[str, list[int]] = {}
-        self._waiters: dict[str, list[Ask]] = {}
-        self.keys: set[tuple[str, str]] = set()  # of events raised with a de-duplication key
+        self._queues: dict[str, list[int]] = {}  # by event name; an event the journal gave to a later ask is in none
+        self.keys: set[tuple[str, str]] = set()  # (event name, de-duplication key) of every event that had one
 
     def arrive(self, event: ArrivedEvent) -> None:
         self._arrived[event.number] = event
         self._queues.setdefault(event.name, []).append(event.number)
 
-    def wait(self, ask: Ask) -> None:
-        assert ask.event is not None
-        self._waiters.setdefault(ask.event, []).append(ask)
-
-    def stop_waiting(self, ask: Ask) -> None:
-        assert ask.event is not None
-        waiters = self._waiters[ask.event]
-        waiters.remove(ask)
-        if not waiters:
-            del self._waiters[ask.event]
-
-    def first_waiter(self, event: str) -> Ask | None:
-        """The oldest waiter for *event* that is not promised one yet."""
-        return next((ask for ask in self._waiters.get(event, ()) if ask.promised is None), None)
-
-    def match(self, event: str) -> Ask | None:
-        """Promise the first free event of this name to the oldest waiter without one; None when there is no pair."""
-        ask = self.first_waiter(event)
-        if ask is None:
-            return None
-        promised = {waiter.promised for waiter in self._waiters[event]}
-        number = next((number for number in self._queues.get(event, ()) if number not in promised), None)
-        if number is None:
-            return None
-        ask.promised = number
-        return ask
+    def queue(self, event: str) -> Sequence[int]:
+        """Numbers of the events of one name that are there for whoever waits first."""
+        return self._queues.get(event, ())
 
     def find(self, number: int) -> ArrivedEvent | None:
         """Event *number*, in its queue or reserved; None if it has reached a waiter or never arrived."""
         return self._arrived.get(number)
 
-    def promised(self, number: int) -> Ask | None:
-        """Who was promised event *number*."""
-        event = self._arrived.get(number)
-        waiters = () if event is None else self._waiters.get(event.name, ())
-        return next((ask for ask in waiters if ask.promised == number), None)
-
-    def remove(self, number: int) -> None:
+    def reserve(self, number: int) -> None:
         """Take event *number* out of its queue, if it is there."""
         event = self._arrived.get(number)
-        queue = None if event is None else self._queues.get(event.name)
-        if event is not None and queue is not None and number in queue:
+        if event is not None and number in (queue := self._queues.get(event.name, [])):
             queue.remove(number)
             if not queue:
                 del self._queues[event.name]
 
     def consume(self, number: int) -> None:
         """Forget an event that is on its way to its waiter."""
+        self.reserve(number)
         del self._arrived[number]
 
     def untaken(self) -> Iterator[ArrivedEvent]:
         """Events still in their queues, in the order of arrival."""
         left = sorted(number for queue in self._queues.values() for number in queue)
         return (self._arrived[number] for number in left)
-
-    def waited_for(self) -> dict[str, str]:
-        """Event name by checkpoint name, of everything that waits for an event."""
-        return {ask.name: event for event, waiters in self._waiters.items() for ask in waiters}
 
 
 class Checkpoints:
@@ -148,7 +114,7 @@ class Checkpoints:
 
     def __init__(self) -> None:
         self.asked: dict[str, str] = {}  # every name ever asked for, and as what kind of checkpoint
-        self.waiting: dict[str, Ask] = {}
+        self.waiting: dict[str, Ask] = {}  # in the order asked
         self.held: dict[str, list[Record]] | None = None
         self.mailbox: Mailbox | None = None
 
@@ -165,7 +131,25 @@ class Checkpoints:
         return self.held.pop(name, [])
 
     def mail(self) -> Mailbox:
-        """The mailbox, made when the first event arrives or is waited for."""
+        """The mailbox, made when it is needed first."""
         if self.mailbox is None:
             self.mailbox = Mailbox()
         return self.mailbox
+
+    def first_waiter(self, event: str) -> Ask | None:
+        """The oldest waiter for *event* that is not promised one yet."""
+        return next((ask for ask in self.waiting.values() if ask.event == event and ask.promised is None), None)
+
+    def promised_to(self, number: int) -> Ask | None:
+        """The waiter that was promised event *number*."""
+        return next((ask for ask in self.waiting.values() if ask.promised == number), None)
+
+    def match(self, event: str) -> Ask | None:
+        """Promise the first free event of this name to the oldest waiter without one; None when there is no pair."""
+        queue = () if self.mailbox is None else self.mailbox.queue(event)
+        ask = self.first_waiter(event) if queue else None
+        if ask is None:
+            return None
+        promised = {waiter.promised for waiter in self.waiting.values()}
+        ask.promised = next((number for number in queue if number not in promised), None)
+        return None if ask.promised is None else ask

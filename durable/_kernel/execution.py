@@ -314,9 +314,8 @@ class Execution:
 
     def _reserve(self, number: int) -> None:
         """Take event *number* out of its queue for the waiter the journal names; whoever was promised it waits on."""
-        mailbox = self._checkpoints.mail()
-        loser = mailbox.promised(number)
-        mailbox.remove(number)
+        self._checkpoints.mail().reserve(number)
+        loser = self._checkpoints.promised_to(number)
         if loser is not None:
             self._break_promise(loser)
 
@@ -331,10 +330,8 @@ class Execution:
         if ask.command is not None:
             self._unask(type(ask.command), ask.name)
             ask.command = None
-        if ask.event is not None:
-            self._checkpoints.mail().stop_waiting(ask)
-            if ask.promised is not None:
-                self._break_promise(ask)
+        if ask.promised is not None:
+            self._break_promise(ask)
 
     def withdraw(self, ask: Ask) -> None:
         """Its waiter gave up before its record came: whatever the host does for it is not wanted any more."""
@@ -373,7 +370,6 @@ class Execution:
         checkpoints.waiting[name] = ask
         if event is not None:
             ask.event = event
-            checkpoints.mail().wait(ask)
             self._match(event)  # before a timer is asked for: an event that is there wins over any timeout
         held = checkpoints.release(name) if checkpoints.held else ()
         if command is not None:
@@ -444,15 +440,14 @@ class Execution:
         self._match(record.name)
 
     def _match(self, event: str) -> None:
-        ask = self._checkpoints.mail().match(event)
+        ask = self._checkpoints.match(event)
         if ask is not None:
             assert ask.promised is not None
             self._emit(Take(ask.name, ask.promised))
 
     def next_waiter(self, event: str) -> str | None:
         """The checkpoint that would take an event of this name if one arrived now."""
-        mailbox = self._checkpoints.mailbox
-        ask = None if mailbox is None else mailbox.first_waiter(event)
+        ask = self._checkpoints.first_waiter(event)
         return None if ask is None else ask.name
 
     def has_event_key(self, event: str, key: str) -> bool:

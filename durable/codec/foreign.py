@@ -21,7 +21,7 @@ class PydanticForm(Form):
     def __init__(self, kind: Any, name: str) -> None:
         super().__init__(Tag.PYDANTIC, name)
         self._kind = kind
-        self._names = frozenset(kind.__pydantic_fields__)
+        self._names = frozenset(kind.model_fields)
 
     def take(self, value: Any) -> list[Any]:
         return [value.__getstate__()]
@@ -36,11 +36,13 @@ class PydanticForm(Form):
         return value
 
     def _fill(self, fields: dict[str, Any]) -> None:
-        for name, field in self._kind.__pydantic_fields__.items():
+        for name, field in self._kind.model_fields.items():
             if name not in fields:
                 if field.is_required():
                     raise missing_field(self.name, name)
-                fields[name] = field.get_default(call_default_factory=True, validated_data=fields)
+                takes_fields = getattr(field, "default_factory_takes_validated_data", False)  # from pydantic 2.10
+                given = {"validated_data": fields} if takes_fields else {}
+                fields[name] = field.get_default(call_default_factory=True, **given)
 
     def children(self, parts: list[Any]) -> Iterable[tuple[str, Any]]:
         for group in parts[0].values():

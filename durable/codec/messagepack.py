@@ -30,7 +30,7 @@ _INEXACT = frozenset({bytearray, memoryview, ExtType, Timestamp})
 _LOOK_AT = _INEXACT | {list, dict}
 _COMPOUND = frozenset((*range(0x80, 0xA0), *range(0xC7, 0xCA), *range(0xD4, 0xD9), *range(0xDC, 0xE0)))  # first bytes
 _BYTEARRAY = int(Tag.BYTEARRAY)
-_METHOD = MethodType  # a bound method is never a value, so one in a decoded list marks a form
+_KEPT = 1 << 20  # bytes; a packer that has packed more is not kept, since its buffer never shrinks
 # Makes an ExtType of (code, payload): its own `__new__` checks both, which costs more than packing them.
 _extension = partial(tuple.__new__, ExtType)
 
@@ -90,7 +90,8 @@ class MessagePackCodec:
         except IndexError:
             packer = Packer(default=default, strict_types=True)
         data: bytes = packer.pack(value)
-        idle.append(packer)  # one that failed is not kept: half a value is in its buffer
+        if len(data) <= _KEPT:
+            idle.append(packer)  # one that failed is not kept either: half a value is in its buffer
         return data
 
     def _default(self, value: Any) -> Any:
@@ -135,7 +136,7 @@ class _Reader:
         return form.make
 
     def array(self, items: list[Any]) -> Any:
-        if items and type(items[0]) is _METHOD:
+        if items and type(items[0]) is MethodType:  # never a value, so it is the mark of a form
             self.open -= 1
             return items.pop(0)(items)
         return items
@@ -164,21 +165,27 @@ def _check_exact(value: list[Any] | dict[Any, Any]) -> None:
         if not below:
             return
         level = below
-    raise EncodeError(f"it is nested more than {DEPTH} levels deep")
+    raise _too_deep()
 
 
-def _spelled_out(value: Any) -> Any:
+def _spelled_out(value: Any, depth: int = 0) -> Any:
     """A copy of the lists and dicts in *value* in which each bytearray is an extension."""
+    if depth > DEPTH:
+        raise _too_deep()
     kind = type(value)
     if kind is list:
-        return [_spelled_out(part) for part in value]
+        return [_spelled_out(part, depth + 1) for part in value]
     if kind is dict:
-        return {_spelled_out(key): _spelled_out(part) for key, part in value.items()}
+        return {_spelled_out(key): _spelled_out(part, depth + 1) for key, part in value.items()}
     if kind is bytearray:
         return _extension((_BYTEARRAY, bytes(value)))
     if kind in _INEXACT:
         raise EncodeError(f"{kind.__name__} is not a type that the codec restores exactly")
     return value
+
+
+def _too_deep() -> EncodeError:
+    return EncodeError(f"it is nested more than {DEPTH} levels deep", fix="flatten it")
 
 
 def _unreadable(reason: str) -> DecodeError:

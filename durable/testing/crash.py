@@ -30,6 +30,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from durable.testing.crash_calls import CallPoint, live_with
 from durable.testing.crash_checks import Evidence, Repeat, Violation, repeats, violations
 from durable.testing.crash_life import Order, Scenario, Stage, Wrapper, name_of
 from durable.testing.crash_points import KillPoint, Moment
@@ -37,6 +38,7 @@ from durable.testing.crash_server import CrashServer
 from durable.testing.crash_trace import read_trace
 
 __all__ = [
+    "CallPoint",
     "CrashReport",
     "CrashTest",
     "KillPoint",
@@ -52,9 +54,13 @@ EVERY_MOMENT = tuple(Moment)
 
 
 class Story(NamedTuple):
-    """One run of a scenario with its kills: ``kills`` are those that happened; ``survived`` if the last one did not."""
+    """
+    One run of a scenario with its kills.
 
-    kills: tuple[KillPoint, ...]
+    ``kills`` are those that happened; ``survived``: the last point was not reached.
+    """
+
+    kills: tuple[KillPoint | CallPoint, ...]
     survived: bool
     violations: tuple[Violation, ...]
     repeats: tuple[Repeat, ...]
@@ -161,21 +167,23 @@ class CrashTest:
             shutil.rmtree(place)
         return self._unbroken
 
-    def tell(self, *kills: KillPoint) -> Story:
-        """Run one story: a life for each of *kills*, as long as lives are killed, then one to the end."""
+    def tell(self, *kills: KillPoint | CallPoint) -> Story:
+        """Run one story: a life for each of *kills*, as long as they break it, then one to the end."""
         unbroken = self.unbroken()
-        place = self._place("-".join(f"{point.moment.value}-{point.write}" for point in kills) or "no-kill")
-        happened: list[KillPoint] = []
+        place = self._place("-".join(str(point).replace(" ", "-") for point in kills) or "no-kill")
+        happened: list[KillPoint | CallPoint] = []
+        survived = False
         for point in kills:
             order = self._order(place, len(happened), point)
-            if not self._server.live(order):
+            reached, survived = self._break(order, point)
+            if reached:
+                happened.append(point)
+            if survived:
                 break
-            happened.append(point)
         else:
             order = self._order(place, len(happened))
             self._server.live(order)
         evidence = Evidence(list(read_trace(order.trace)), order.read_report(), unbroken)
-        survived = len(happened) < len(kills)
         story = Story(tuple(happened), survived, tuple(violations(evidence)), tuple(repeats(evidence)))
         self.report.stories.append(story)
         if not story.violations:
@@ -194,6 +202,26 @@ class CrashTest:
             self._explore((), moment, kills)
         return self.report
 
+    def break_at_every_call(self, call: str, error: str = "") -> CrashReport:
+        """
+        Break the scenario at every system call *call* in turn (`CallPoint`), until a life makes fewer such calls.
+
+        With an *error*, the scenario may go on as if nothing had happened, or fail and be run again.
+        """
+        for number in count(1):
+            if not self.tell(CallPoint(call, number, error)).kills:
+                break
+        return self.report
+
+    def _break(self, order: Order, point: KillPoint | CallPoint) -> tuple[bool, bool]:
+        """Whether *point* was reached, and whether that was the last life."""
+        if isinstance(point, KillPoint):
+            killed = self._server.live(order)
+            return killed, not killed
+        # After an error it is run again in any case: what reads the store for the report may have met the error too.
+        reached, _ = live_with(self._server, order, point)
+        return reached, not reached
+
     def _explore(self, before: tuple[KillPoint, ...], moment: Moment, kills: int) -> None:
         for write in count(1):
             points = (*before, KillPoint(write, moment))
@@ -207,16 +235,18 @@ class CrashTest:
         place.mkdir(parents=True)
         return place
 
-    def _order(self, place: Path, life: int, point: KillPoint | None = None) -> Order:
+    def _order(self, place: Path, life: int, point: KillPoint | CallPoint | None = None) -> Order:
+        write, moment = (point.write, point.moment.value) if isinstance(point, KillPoint) else (0, "")
         return Order(
             scenario=self._scenario,
             url=self._url.format(directory=place),
             directory=str(place),
             life=life,
             seconds=self._seconds,
-            write=0 if point is None else point.write,
-            moment="" if point is None else point.moment.value,
+            write=write,
+            moment=moment,
             wrapper=self._wrapper,
+            stopped=isinstance(point, CallPoint),
         )
 
 

@@ -25,6 +25,7 @@ from typing import Any
 import durable.client
 from durable._host.actions import Actions, Attempt, Owner
 from durable._kernel.commands import RunAction
+from durable.errors import StorageError
 from durable.storage import JournalStorage, open_storage
 from durable.testing.crash_points import Fuse, KillAt, KillPoint, Moment
 from durable.testing.crash_trace import Trace, describe, digest
@@ -64,6 +65,7 @@ class Order:
     write: int = 0
     moment: str = ""
     wrapper: str = ""
+    stopped: bool = False  # stop (SIGSTOP) before anything else, until told to go on
 
     @property
     def report(self) -> Path:
@@ -105,6 +107,8 @@ def live(order: Order) -> None:
     status = 1
     try:
         _redirect(order.log)
+        if order.stopped:
+            os.kill(os.getpid(), signal.SIGSTOP)
         signal.alarm(int(order.seconds) + 10)  # if even the event loop hangs
         trace = Trace(order.trace, order.life)
         _instrument(order, trace)
@@ -157,7 +161,11 @@ async def _play(order: Order) -> dict[str, Any]:
             outcome = repr(await scenario(stage))
     except Exception:
         error = traceback.format_exc()
-    processes = await _read_store(order.url)
+    processes: list[dict[str, Any]] = []
+    try:
+        processes = await _read_store(order.url)
+    except StorageError:
+        error += traceback.format_exc()
     return {"outcome": outcome, "error": error, "processes": processes, "modules": sorted(set(sys.modules) - known)}
 
 

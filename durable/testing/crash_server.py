@@ -37,6 +37,7 @@ class CrashServer:
         self._modules = list(modules)
         self._wrapper = list(wrapper)
         self._server: subprocess.Popen[str] | None = None
+        self.stopped = 0  # id of the OS process of the life that stopped itself last
 
     def __enter__(self) -> Self:
         program = "from durable.testing.crash_server import serve; serve()"
@@ -86,6 +87,7 @@ class CrashServer:
 
     def _ended(self, order: Order, answer: dict[str, Any]) -> bool:
         if "stopped" in answer:
+            self.stopped = answer["stopped"]
             return False
         killed = answer["signal"] == signal.SIGKILL
         if not killed and answer["status"] != 0:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import attrs
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from durable.codec import Codec, JsonCodec, MessagePackCodec, decode_error, encode_error, names, register
 from durable.errors import DecodeError, EncodeError, StepError, UnknownClass
@@ -99,6 +99,7 @@ def test_fields_may_come_and_go(codec: Codec, code: Code) -> None:
     class SecondModel(BaseModel):
         a: int
         c: list[int] = []
+        d: int = Field(default_factory=lambda fields: fields["a"] + 1)
 
     @attrs.define
     class FirstParcel:

@@ -216,8 +216,9 @@ def test_the_wrong_codec() -> None:
     encrypted = EncryptedCodec(MessagePackCodec(), key)
     with pytest.raises(DecodeError, match="wrong key"):
         EncryptedCodec(MessagePackCodec(), other).decode(encrypted.encode(value))
-    with pytest.raises(DecodeError, match="not written by EncryptedCodec"):
-        encrypted.decode(MessagePackCodec().encode(value))
+    for data in (MessagePackCodec().encode(value), b"", b"\xff"):
+        with pytest.raises(DecodeError, match="not written by EncryptedCodec"):
+            encrypted.decode(data)
     with pytest.raises(DecodeError, match="JsonCodec"):
         JsonCodec().decode(MessagePackCodec().encode(value))
     with pytest.raises(DecodeError, match="MessagePackCodec"):

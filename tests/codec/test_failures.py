@@ -105,7 +105,7 @@ def caught_from(function: Any, *arguments: Any) -> Any:
     raise AssertionError("nothing was raised")
 
 
-def integrity_error() -> BaseException:
+def integrity_error() -> Any:
     engine = sqlalchemy.create_engine("sqlite://")
     with engine.begin() as connection:
         connection.execute(sqlalchemy.text("CREATE TABLE t (id INTEGER PRIMARY KEY)"))

@@ -79,7 +79,9 @@ EXACT: list[Any] = [
     Bits.LOW, {Color.RED: Size.SMALL}, {Point(1, 2): "at"}, Point(1), Pair([1], {2}), Box.Label("x"),
     Order("a", Decimal(1), [Point(1, 2)]), Slotted(1, (2,)), Frozen(2, 5), Box(Box(1)), Box[int](3), {Slotted(1)},
     Parcel("7"), Sealed("x"), {Sealed("x"): 1},
-    Person(name="n"), Person.model_validate({"name": "n", "address": Address(street="s"), "more": [1]}), Numbers([1, 2]), Wrapper[int](item=3),
+    Person(name="n"),
+    Person.model_validate({"name": "n", "address": Address(street="s"), "more": [1]}),
+    Numbers([1, 2]), Wrapper[int](item=3),
     Wrapper(item=(1,)), Person.model_validate_json('{"name": "n", "born": "2026-01-01T00:00:00Z"}'),
     Person.model_validate_json('{"name": "n", "born": "2026-01-01T00:00:00+01:30"}'),
 ]  # fmt: skip

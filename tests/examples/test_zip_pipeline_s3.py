@@ -51,12 +51,12 @@ def folder(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_killed_again_and_again_over_s3(tmp_path: Path, folder: Folder, environment: dict[str, str]) -> None:
     """`kill -9` in the middle, many times: one archive that is right, no part and no unfinished upload beside it."""
-    contents = write_files(tmp_path, files=5, size=10_000_000)
+    contents = write_files(tmp_path, files=4, size=9_000_000)
     command = Pipeline(tmp_path, "input", "--to", folder.url, "--id", "archive", environment=environment)
-    kills = sum(command.kill(lines) for lines in (0, 2, 1, 6, 4))
+    kills = sum(command.kill(lines) for lines in (2, 1, 5))
     unfinished = [name for name in folder.names() if "unfinished upload" in name]
     output = command.finish()
-    assert kills >= 3, output
+    assert kills >= 2, output
     assert unfinished, "no kill hit an upload, so this proves nothing about them"
     assert folder.names() == ["archive.zip"]
     assert unpacked(b"".join(folder.read("archive.zip"))) == contents
@@ -68,7 +68,7 @@ def test_ctrl_c_leaves_nothing_in_the_bucket(
     tmp_path: Path, folder: Folder, environment: dict[str, str], lines: int
 ) -> None:
     """Ctrl-C while packing or publishing removes the parts, and aborts the uploads S3 would charge for."""
-    write_files(tmp_path, files=5, size=10_000_000)
+    write_files(tmp_path, files=4, size=9_000_000)
     command = Pipeline(tmp_path, "input", "--to", folder.url, "--id", "archive", environment=environment)
     assert "cancelled; nothing is left behind" in command.strike(signal.SIGINT, lines)
     assert folder.names() == []

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import textwrap
+import weakref
 from collections.abc import AsyncGenerator, Iterator
 from functools import partial
 
@@ -90,9 +91,11 @@ def test_an_ordinary_process_is_freed_without_the_garbage_collector() -> None:
             if shape.__name__ in names:
                 names.remove(shape.__name__)
                 waiting = Waiting(partial(process, shape, witness))
+                gone = weakref.ref(waiting), weakref.ref(waiting.loop)
                 waiting.drop()
-                waiting.give_up()
+                del waiting
                 assert witness.alive == 0, shape.__name__
+                assert (gone[0](), gone[1]()) == (None, None), shape.__name__
     finally:
         gc.enable()
     assert not names

@@ -46,6 +46,7 @@ class Waiting:
 
     def __init__(self, body: Callable[[], Coroutine[Any, Any, Any]] | None = None) -> None:
         self.loop = ProcessLoop(self, salt=1, started=0)  # type: ignore[abstract]
+        self.process_id = "waiting"
         self.alarms: list[TimerCallback] = []
         self.unhandled_contexts: list[dict[str, Any]] = []
         self._tasks: dict[ProcessTask, None] = {}

@@ -8,6 +8,7 @@ is replayed from its journal. No clock, no storage, no thread: only the kernel r
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -30,7 +31,7 @@ from durable._kernel.commands import (
     Wake,
 )
 from durable._kernel.execution import KERNEL_VERSION, Execution, Program
-from durable.codec import MessagePackCodec, decode_error, encode_error
+from durable.codec import Codec, MessagePackCodec, decode_error, encode_error
 from durable.errors import StepInterrupted
 from durable.journal import Kind, Record
 from durable.process import Process
@@ -38,6 +39,7 @@ from durable.process import Process
 CODEC = MessagePackCodec()
 START = 1_700_000_000_000_000  # microseconds
 SECOND = 1_000_000
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -123,9 +125,9 @@ class Run:
         make: Makes the program for a trace list: the code under test appends to it what it sees.
     """
 
-    def __init__(self, make: Make, process_id: str = "p") -> None:
+    def __init__(self, make: Make, codec: Codec = CODEC) -> None:
         self.trace: list[Any] = []
-        self.execution = Execution(process_id, make(self.trace), CODEC)
+        self.execution = Execution("p", make(self.trace), codec)
 
     def moment(self) -> Moment:
         return Moment(tuple(self.trace), comparable(self.execution.outstanding()))
@@ -135,9 +137,10 @@ class Run:
         let_go(self.execution.tasks(), self.execution.generators())
 
 
-def started(args: tuple[Any, ...] = (), timeout: timedelta | None = None, time: int = START) -> Record:
+def started(args: tuple[Any, ...] = (), timeout: timedelta | None = None, codec: Codec = CODEC) -> Record:
+    """The first record of a journal."""
     limit = None if timeout is None else timeout // _MICROSECOND
-    return Record(1, Kind.STARTED, "test", CODEC.encode((KERNEL_VERSION, "3.11", args, {}, limit)), time)
+    return Record(1, Kind.STARTED, "test", codec.encode((KERNEL_VERSION, PYTHON, args, {}, limit)), START)
 
 
 class Driver:
@@ -160,7 +163,9 @@ class Driver:
         disturb: bool = True,
         timeout: timedelta | None = None,
         args: tuple[Any, ...] = (),
+        codec: Codec = CODEC,
     ) -> None:
+        self.codec = codec
         self.make = make
         self._choices = choices or Choices(())
         self._events = events
@@ -173,8 +178,8 @@ class Driver:
         self.ran: dict[str, int] = {}
         self.crashes = 0
         self.end: End | None = None
-        self.run = Run(make)
-        self._carry_out(self._append(started(args, timeout)))
+        self.run = Run(make, codec)
+        self._carry_out(self._append(started(args, timeout, codec=codec)))
 
     # --- records ---
 
@@ -211,13 +216,13 @@ class Driver:
     def _cancelled(self, slot: Slot) -> None:
         command = self.open.pop(slot)  # a KeyError here: something was cancelled that the host was never asked for
         if isinstance(command, RunAction):
-            self.late.append((Kind.DONE, command.name, CODEC.encode("late")))
+            self.late.append((Kind.DONE, command.name, self.codec.encode("late")))
         elif isinstance(command, Wake):
             self.late.append((Kind.FIRED, command.name, b""))
         elif isinstance(command, Alarm):
             self.late.append((Kind.ALARM, command.name, b""))
         elif isinstance(command, SetTimer):
-            self.late.append((Kind.TIMER, command.name, CODEC.encode((command.what, self.now))))
+            self.late.append((Kind.TIMER, command.name, self.codec.encode((command.what, self.now))))
 
     def _check_open(self) -> None:
         """What the host heard, one command after the other, is what the kernel says is outstanding."""
@@ -231,7 +236,7 @@ class Driver:
             if slot not in known:
                 command = self.open.pop(slot)
                 if isinstance(command, Take):
-                    self.late.append((Kind.TAKEN, command.name, CODEC.encode(command.event)))
+                    self.late.append((Kind.TAKEN, command.name, self.codec.encode(command.event)))
         if ("deadline", "") not in known:
             self.open.pop(("deadline", ""), None)
         assert sorted(comparable(self.open.values()), key=repr) == sorted(comparable(outstanding), key=repr)
@@ -270,7 +275,7 @@ class Driver:
         command = self.open.pop(slot)
         match command:
             case TakeValue():
-                self.record(Kind.VALUE, command.name, CODEC.encode(command.factory()))
+                self.record(Kind.VALUE, command.name, self.codec.encode(command.factory()))
             case RecordIntent():
                 self.record(Kind.INTENT, command.name)
             case RunAction():
@@ -282,7 +287,7 @@ class Driver:
                     if isinstance(length, timedelta)
                     else (length - _EPOCH) // _MICROSECOND
                 )
-                self.record(Kind.TIMER, command.name, CODEC.encode((command.what, due)))
+                self.record(Kind.TIMER, command.name, self.codec.encode((command.what, due)))
             case Wake():
                 self.now = max(self.now, command.due)
                 self.record(Kind.FIRED, command.name)
@@ -291,39 +296,39 @@ class Driver:
                 self.record(Kind.ALARM, command.name)
             case Deadline():
                 self.now = max(self.now, command.due)
-                self.record(Kind.CANCEL, "deadline", CODEC.encode("its time was over"))
+                self.record(Kind.CANCEL, "deadline", self.codec.encode("its time was over"))
             case Take():
-                self.record(Kind.TAKEN, command.name, CODEC.encode(command.event))
+                self.record(Kind.TAKEN, command.name, self.codec.encode(command.event))
             case _:
                 raise AssertionError(command)
 
     def _run(self, command: RunAction) -> None:
         if command.interrupted:
             error = StepInterrupted(f"{command.name} may have run")
-            return self.record(Kind.FAILED, command.name, encode_error(CODEC, error))
+            return self.record(Kind.FAILED, command.name, encode_error(self.codec, error))
         self.ran[command.name] = self.ran.get(command.name, 0) + 1
         outcome = self._choices.pick(6) if self._disturb else 0
         if outcome == 1:
-            self.record(Kind.FAILED, command.name, encode_error(CODEC, ActionFailed(command.name)))
+            self.record(Kind.FAILED, command.name, encode_error(self.codec, ActionFailed(command.name)))
         elif outcome == 2 and not command.intended:
             due = self.now + SECOND
-            payload = CODEC.encode((command.attempt, due, encode_error(CODEC, ActionFailed(command.name))))
+            payload = self.codec.encode((command.attempt, due, encode_error(self.codec, ActionFailed(command.name))))
             self.record(Kind.ATTEMPT, command.name, payload)
         else:
-            self.record(Kind.DONE, command.name, CODEC.encode(command.action()))
+            self.record(Kind.DONE, command.name, self.codec.encode(command.action()))
 
     def raise_event(self, name: str, value: Any = None, key: str | None = None) -> None:
         """An event arrives, and as a real host does, the waiter that will take it is recorded with it."""
         waiter = self.run.execution.next_waiter(name)
         value = len(self.journal) if value is None else value
-        self.record(Kind.EVENT, name, CODEC.encode((value, key)))
+        self.record(Kind.EVENT, name, self.codec.encode((value, key)))
         slot = ("take", waiter or "")
         if self.open.get(slot) == Take(slot[1], len(self.journal)) and self._choices.pick(2):
             self.answer(slot)
 
     def cancel(self, reason: str = "enough") -> None:
         """Somebody asks for the end of the process."""
-        self.record(Kind.CANCEL, "request", CODEC.encode(reason))
+        self.record(Kind.CANCEL, "request", self.codec.encode(reason))
 
     def crash(self) -> None:
         """The host dies: everything under way is lost, and the process is replayed."""
@@ -334,7 +339,7 @@ class Driver:
 
     def recover(self) -> None:
         """Replay the journal in a new life of the process."""
-        self.run = Run(self.make)
+        self.run = Run(self.make, self.codec)
         self.crashes += 1
         self.late.clear()
         self.open.clear()
@@ -345,8 +350,8 @@ class Driver:
     def outcome(self) -> Any:
         """What the end record says: a value, or the decoded error or reason it ended with."""
         assert self.end is not None
-        content = CODEC.decode(self.end.payload)
-        return decode_error(CODEC, content[0]) if self.end.kind is Kind.ERRED else content[0]
+        content = self.codec.decode(self.end.payload)
+        return decode_error(self.codec, content[0]) if self.end.kind is Kind.ERRED else content[0]
 
     def notes(self) -> tuple[str, ...]:
         assert self.end is not None
@@ -360,15 +365,15 @@ class Driver:
         """Every prefix of the journal, fast or not, gives what was seen live; then the process is dropped."""
         for length, moment in enumerate(self.moments, start=1):
             for fast in (True, False):
-                run = replayed(self.make, self.journal[:length], fast=fast)
+                run = replayed(self.make, self.journal[:length], fast=fast, codec=self.codec)
                 assert run.moment() == moment
                 run.drop()
         self.run.drop()
 
 
-def replayed(make: Make, journal: Sequence[Record], *, fast: bool = True) -> Run:
+def replayed(make: Make, journal: Sequence[Record], *, fast: bool = True, codec: Codec = CODEC) -> Run:
     """A new run with *journal* replayed into it at once."""
-    run = Run(make)
+    run = Run(make, codec)
     run.execution.replay(journal, fast=fast)
     return run
 

@@ -1,7 +1,5 @@
 """The end: what is left behind is cancelled and awaited first, and nothing comes after."""
 
-# ruff: noqa: RUF006  # tasks are left behind on purpose: the kernel keeps them
-
 from __future__ import annotations
 
 import asyncio

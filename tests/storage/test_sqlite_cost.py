@@ -1,7 +1,5 @@
 """What work the SQLite store does, in counts: hops, fsyncs, plans of queries, bytes of WAL. Times are in benchmarks."""
 
-# ruff: noqa: ASYNC240 (a test has its event loop to itself and may block it)
-
 from __future__ import annotations
 
 import re

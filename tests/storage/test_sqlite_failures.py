@@ -1,7 +1,5 @@
 """A failing disk under a SQLite store: what was acknowledged is there, what failed is not, and work goes on after."""
 
-# ruff: noqa: ASYNC240 (a test has its event loop to itself and may block it)
-
 from __future__ import annotations
 
 import sqlite3

@@ -1,7 +1,5 @@
 """Opening a SQLite store: what is refused, that it is refused untouched, and that opening is safe at any moment."""
 
-# ruff: noqa: ASYNC240 (a test has its event loop to itself and may block it)
-
 from __future__ import annotations
 
 import shutil

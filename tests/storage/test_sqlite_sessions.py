@@ -1,7 +1,5 @@
 """Sessions of a SQLite store over several OS processes: who is dead, how soon, and what the dead can still do."""
 
-# ruff: noqa: ASYNC240 (a test has its event loop to itself and may block it)
-
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,0 +1,82 @@
+"""Throughput and latency of a host on SQLite with full durability."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from pathlib import Path
+
+from benchmarks import processes
+from benchmarks.bare import committed_insert
+from benchmarks.report import Row, milliseconds
+from durable import ProcessHost
+
+
+async def throughput(folder: Path, count: int = 10_000, rounds: int = 3) -> list[Row]:
+    """10 000 processes × 5 steps, started together."""
+    rates = []
+    for number in range(rounds):
+        async with ProcessHost(f"sqlite:///{folder / f'throughput{number}.db'}", [processes.steps], limit=50_000) as host:
+            before = time.perf_counter()
+            handles = await asyncio.gather(*(host.start(processes.steps(5), id=f"p{n}") for n in range(count)))
+            await asyncio.gather(*(handle.result() for handle in handles))
+            rates.append(count * 5 / (time.perf_counter() - before))
+    return [Row(f"{count} processes × 5 steps, started together", f"{statistics.median(rates):,.0f} steps/s", "≥ 25,000")]
+
+
+async def latency(folder: Path) -> list[Row]:
+    """One process at a time, beside a bare committed insert."""
+    bare = committed_insert(folder)
+    async with ProcessHost(
+        f"sqlite:///{folder / 'latency.db'}", [processes.steps, processes.many_events]
+    ) as host:
+        step = await _sequential_step(host)
+        one = await _start_to_result(host)
+        event = await _event_to_step(host)
+    bare = min(bare, committed_insert(folder))
+    return [
+        Row("bare sqlite3, one committed row (WAL, FULL)", milliseconds(bare), ""),
+        Row("one sequential step", f"{milliseconds(step)} = {step / bare:.2f} × bare", "≤ 2 ×"),
+        Row("start to result of a one-step process, p50", f"{milliseconds(one)} = {one / bare:.2f} × bare", "≤ 5 ×"),
+        Row("event raised to next step, same host, p50", milliseconds(event), "< 1 ms"),
+    ]
+
+
+async def _sequential_step(host: ProcessHost, steps: int = 500, rounds: int = 3) -> float:
+    seconds = []
+    for number in range(rounds):
+        before = time.perf_counter()
+        await (await host.start(processes.steps(steps), id=f"sequence {number}")).result()
+        seconds.append((time.perf_counter() - before) / steps)
+    return statistics.median(seconds)
+
+
+async def _start_to_result(host: ProcessHost, count: int = 200) -> float:
+    seconds = []
+    for number in range(count):
+        before = time.perf_counter()
+        await (await host.start(processes.steps(1), id=f"one {number}")).result()
+        seconds.append(time.perf_counter() - before)
+    return statistics.median(seconds)
+
+
+async def _event_to_step(host: ProcessHost, count: int = 200) -> float:
+    arrived = asyncio.Event()
+    moments: list[float] = []
+
+    def note() -> None:
+        moments.append(time.perf_counter())
+        arrived.set()
+
+    # Called in the body of the process, which may not touch asyncio objects of others: so through the host's loop.
+    loop = asyncio.get_running_loop()
+    processes.seen = lambda: loop.call_soon(note) and None
+    await host.start(processes.many_events(count), id="events")
+    raised = []
+    for number in range(count):
+        arrived.clear()
+        raised.append(time.perf_counter())
+        await host.raise_event("events", "go", number)
+        await arrived.wait()
+    return statistics.median(seen - start for seen, start in zip(moments, raised, strict=True))

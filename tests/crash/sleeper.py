@@ -1,0 +1,61 @@
+"""Two lives on one store: the first is stopped in an action until the second has stolen its process, then wakes up."""
+
+from __future__ import annotations
+
+import os
+import signal
+from datetime import timedelta
+from pathlib import Path
+
+from durable import Process, ProcessHost, process
+from durable.testing.crash import Stage
+from durable.testing.crash_checks import Evidence
+from durable.testing.crash_life import Order, Wrapper, name_of
+from durable.testing.crash_server import CrashServer
+from durable.testing.crash_trace import read_trace
+
+_LEASE = timedelta(seconds=0.4)  # waited for once: a stopped OS process still holds its locks, so only the lease tells
+
+
+@process
+async def stolen(proc: Process, life: int) -> list[int]:
+    return [await proc.do(lambda: _sleep(number), f"step {number}") for number in range(3)]
+
+
+async def _sleep(number: int) -> int:
+    """In life 0, be stopped in step 1. What it returns tells the lives apart."""
+    if number == 1 and _life == 0:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return 10 * _life + number
+
+
+_life = 0
+
+
+async def run_stolen(stage: Stage) -> object:
+    global _life
+    _life = stage.life
+    async with ProcessHost(stage.url, [stolen], lease=_LEASE) as host:
+        return await (await host.start(stolen(0), id="stolen")).result()
+
+
+def steal(place: Path, wrapper: Wrapper | None = None) -> Evidence:
+    """What is known after life 0 was stopped, life 1 has run to its end, and life 0 has woken up and ended too."""
+    modules = [__name__]
+    orders = [
+        Order(
+            scenario=name_of(run_stolen),
+            url=f"sqlite:///{place}/store.db",
+            directory=str(place),
+            life=life,
+            seconds=15.0,
+            wrapper="" if wrapper is None else name_of(wrapper),
+        )
+        for life in (0, 1)
+    ]
+    with CrashServer(modules) as first, CrashServer(modules) as second:
+        first.live(orders[0])
+        second.live(orders[1])
+        first.go_on(orders[0])
+    woken, thief = (order.read_report() for order in orders)
+    return Evidence(list(read_trace(orders[0].trace)), woken, thief)

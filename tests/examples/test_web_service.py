@@ -1,0 +1,113 @@
+"""The web service: its requests in one OS process, then two workers on one file of which one is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from durable import ProcessHost
+from examples.web_service import Paid, fulfil_order
+from tests.examples.waiting import parked
+from tests.examples.zip_runs import ROOT
+
+SOON = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[httpx.Client]:
+    """A client of the service, which runs with two workers on one SQLite file."""
+    port = free_port()
+    command = [sys.executable, "-m", "examples.web_service", "--port", str(port)]
+    command += ["--store", f"sqlite:///{tmp_path}/orders.db"]
+    path = os.pathsep.join(filter(None, [str(ROOT), str(ROOT / "storage"), os.environ.get("PYTHONPATH")]))
+    log = open(tmp_path / "log", "w+")
+    environment = {**os.environ, "PYTHONPATH": path}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log) as server:
+        # A connection for every request, or one worker would answer them all; tried again, as one may go to the dead.
+        transport = httpx.HTTPTransport(retries=0, limits=httpx.Limits(max_keepalive_connections=0))
+        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", transport=transport, timeout=SOON)
+        try:
+            request(client, "GET", "/orders")
+            yield client
+        finally:
+            client.close()
+            server.terminate()
+            if server.wait(SOON) not in (0, -signal.SIGTERM):
+                log.seek(0)
+                print(log.read())
+            log.close()
+
+
+def request(shop: httpx.Client, method: str, path: str, **what: object) -> httpx.Response:
+    """One request, sent until somebody answers it: every request of this service may be repeated."""
+    until = time.monotonic() + SOON
+    while True:
+        try:
+            return shop.request(method, path, **what)  # type: ignore[arg-type]
+        except httpx.TransportError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+
+
+def test_requests_start_look_pay_and_cancel(shop: httpx.Client) -> None:
+    """Each request does what it says, from whichever worker, and may be repeated."""
+    order = {"items": ["tea", "milk"]}
+    assert request(shop, "GET", "/orders/1").status_code == 404
+    for _ in range(4):
+        assert request(shop, "PUT", "/orders/1", json=order).status_code == 202
+    assert request(shop, "PUT", "/orders/1", json={"items": ["beer"]}).status_code == 409
+    assert request(shop, "GET", "/orders/1").json()["status"] == "running"
+    for _ in range(4):
+        assert request(shop, "POST", "/orders/1/payment", json={"payment": "card-17"}).status_code in (202, 409)
+    assert request(shop, "GET", "/orders/1/result").json() == "2 items shipped, paid by card-17"
+    assert request(shop, "POST", "/orders/1/payment", json={"payment": "card-18"}).status_code == 409
+
+    request(shop, "PUT", "/orders/2", json=order)
+    assert request(shop, "DELETE", "/orders/2").status_code == 202
+    cancelled: list[dict[str, object]] = []
+    until = time.monotonic() + SOON
+    while not cancelled and time.monotonic() < until:
+        cancelled = request(shop, "GET", "/orders", params={"status": "cancelled"}).json()
+    assert [(one["id"], one["reason"]) for one in cancelled] == [("2", "by the customer")]
+
+
+def test_a_killed_worker_leaves_its_orders_to_the_other(shop: httpx.Client) -> None:
+    """Orders of both workers wait for payment; one is killed with `kill -9`; every order is paid and shipped."""
+    workers: dict[str, str] = {}
+    while len(set(workers.values())) < 2 or len(workers) < 20:
+        id = f"order-{len(workers)}"
+        answer = request(shop, "PUT", f"/orders/{id}", json={"items": ["tea"]})
+        workers[id] = answer.headers["x-worker"]
+        assert len(workers) < 500, "one worker answers everything"
+    os.kill(int(workers["order-0"]), signal.SIGKILL)
+    for id in workers:
+        assert request(shop, "POST", f"/orders/{id}/payment", json={"payment": f"card-{id}"}).status_code in (202, 409)
+    for id in workers:
+        assert request(shop, "GET", f"/orders/{id}/result").json() == f"1 items shipped, paid by card-{id}"
+
+
+async def test_an_unpaid_order_is_parked(capsys: pytest.CaptureFixture[str]) -> None:
+    """While an order waits for its payment it takes no memory, and no line of its compensation runs."""
+    async with ProcessHost("memory://", [fulfil_order], park_after=timedelta(0)) as host:
+        handle = await host.start(fulfil_order(["tea"]))
+        await parked(handle)
+        assert capsys.readouterr().out == ""
+        await host.raise_event(handle.id, Paid, "card-17")
+        assert await handle.result(timedelta(seconds=10)) == "1 items shipped, paid by card-17"
