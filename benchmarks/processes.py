@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from durable import Process, process
 
 
@@ -44,8 +46,8 @@ async def many_events(proc: Process, count: int) -> None:
         seen()
 
 
-def _nobody() -> None:
-    pass
+def _nobody() -> object:
+    return None
 
 
-seen = _nobody
+seen: Callable[[], object] = _nobody

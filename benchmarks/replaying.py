@@ -10,7 +10,7 @@ from benchmarks.processes import steps
 from benchmarks.report import Row
 from durable import MessagePackCodec, Process, ProcessHost, process
 from durable._kernel.execution import KERNEL_VERSION, Execution
-from durable.definition import Definition
+from durable.definition import AnyDefinition
 from durable.journal import Kind, Record
 
 _CODEC = MessagePackCodec()
@@ -47,7 +47,7 @@ async def _structured(proc: Process, count: int) -> None:
         await proc.do(dict, f"step {number}")
 
 
-def _fastest(definition: Definition[..., object], count: int, values: list[object], rounds: int = 5) -> float:
+def _fastest(definition: AnyDefinition, count: int, values: list[object], rounds: int = 5) -> float:
     start = _CODEC.encode((KERNEL_VERSION, "3.11", (count,), {}, None))
     records = [Record(1, Kind.STARTED, definition.name, start, 1)]
     for number, value in enumerate(values):

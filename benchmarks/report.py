@@ -25,7 +25,11 @@ def milliseconds(seconds: float) -> str:
 
 def table(rows: list[Row]) -> str:
     """The rows as Markdown, with the machine and the versions."""
-    lines = ["| what | measured | aim |", "| --- | --- | --- |", *(f"| {r.what} | {r.figure} | {r.aim} |" for r in rows)]
+    lines = [
+        "| what | measured | aim |",
+        "| --- | --- | --- |",
+        *(f"| {r.what} | {r.figure} | {r.aim} |" for r in rows),
+    ]
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     versions = f"Python {sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}, SQLAlchemy {sqlalchemy.__version__}"
     return "\n".join([*lines, "", f"{machine}; {versions}."])

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from benchmarks import processes
 from benchmarks.report import Row
-from durable import ProcessClient, ProcessHost
+from durable import AnyDefinition, ProcessClient, ProcessHost
 
-DEFINITIONS = [processes.waiting, processes.half_way, processes.steps]
+DEFINITIONS: list[AnyDefinition] = [processes.waiting, processes.half_way, processes.steps]
 
 
 async def restarting(folder: Path) -> list[Row]:

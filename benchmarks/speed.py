@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 
 from benchmarks import processes
@@ -17,20 +18,22 @@ async def throughput(folder: Path, count: int = 10_000, rounds: int = 3) -> list
     """10 000 processes × 5 steps, started together."""
     rates = []
     for number in range(rounds):
-        async with ProcessHost(f"sqlite:///{folder / f'throughput{number}.db'}", [processes.steps], limit=50_000) as host:
+        async with ProcessHost(
+            f"sqlite:///{folder / f'throughput{number}.db'}", [processes.steps], limit=50_000
+        ) as host:
             before = time.perf_counter()
             handles = await asyncio.gather(*(host.start(processes.steps(5), id=f"p{n}") for n in range(count)))
             await asyncio.gather(*(handle.result() for handle in handles))
             rates.append(count * 5 / (time.perf_counter() - before))
-    return [Row(f"{count} processes × 5 steps, started together", f"{statistics.median(rates):,.0f} steps/s", "≥ 25,000")]
+    return [
+        Row(f"{count} processes × 5 steps, started together", f"{statistics.median(rates):,.0f} steps/s", "≥ 25,000")
+    ]
 
 
 async def latency(folder: Path) -> list[Row]:
     """One process at a time, beside a bare committed insert."""
     bare = committed_insert(folder)
-    async with ProcessHost(
-        f"sqlite:///{folder / 'latency.db'}", [processes.steps, processes.many_events]
-    ) as host:
+    async with ProcessHost(f"sqlite:///{folder / 'latency.db'}", [processes.steps, processes.many_events]) as host:
         step = await _sequential_step(host)
         one = await _start_to_result(host)
         event = await _event_to_step(host)
@@ -71,7 +74,7 @@ async def _event_to_step(host: ProcessHost, count: int = 200) -> float:
 
     # Called in the body of the process, which may not touch asyncio objects of others: so through the host's loop.
     loop = asyncio.get_running_loop()
-    processes.seen = lambda: loop.call_soon(note) and None
+    processes.seen = partial(loop.call_soon, note)
     await host.start(processes.many_events(count), id="events")
     raised = []
     for number in range(count):

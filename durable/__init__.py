@@ -13,7 +13,7 @@ from durable.codec import (
     MessagePackCodec,
     register,
 )
-from durable.definition import Definition, Invocation, process
+from durable.definition import AnyDefinition, Definition, Invocation, process
 from durable.errors import (
     CorruptJournal,
     DecodeError,
@@ -23,10 +23,10 @@ from durable.errors import (
     EncodeError,
     HostBusy,
     HostClosed,
-    IOOutsideCheckpoint,
     InvalidAction,
     InvalidDefinition,
     InvalidName,
+    IOOutsideCheckpoint,
     NewerFormat,
     NonDeterminismError,
     NotAStore,
@@ -58,6 +58,7 @@ from durable.step import Step, current_step
 from durable.storage import Status
 
 __all__ = [
+    "AnyDefinition",
     "Codec",
     "CompressedCodec",
     "CorruptJournal",

@@ -49,6 +49,8 @@ from durable.storage import (
 
 R = TypeVar("R")
 
+History = list[HistoryEntry]  # by this name where `list` is the method
+
 PAYLOAD_LIMIT = 4 * 1024 * 1024
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -136,7 +138,11 @@ class ProcessClient:
         try:
             payload = self._codec.encode((KERNEL_VERSION, _PYTHON, invocation.args, invocation.kwargs, limit))
         except DurableError as error:
-            error.facts = {"process": repr(id), "checkpoint": f"arguments of {invocation.definition.name!r}", **error.facts}
+            error.facts = {
+                "process": repr(id),
+                "checkpoint": f"arguments of {invocation.definition.name!r}",
+                **error.facts,
+            }
             raise
         self._check_size(payload, f"The arguments of process {id!r}")
         return payload
@@ -235,7 +241,9 @@ class ProcessClient:
 
     # --- act ---
 
-    async def raise_event(self, id: str, event: Event[Any] | str, payload: Any = None, *, key: str | None = None) -> None:
+    async def raise_event(
+        self, id: str, event: Event[Any] | str, payload: Any = None, *, key: str | None = None
+    ) -> None:
         """
         Send an event to a process, which takes it at `Process.event` now or later.
 
@@ -309,7 +317,7 @@ class ProcessClient:
     async def _status(self, id: str) -> ProcessStatus:
         return self._picture(await self._row(id))
 
-    async def _history(self, id: str) -> list[HistoryEntry]:
+    async def _history(self, id: str) -> History:
         row = await self._row(id)
         return [
             HistoryEntry(record.seq, record.kind.name, record.name, to_datetime(record.time), self._readable(record))

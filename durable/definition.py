@@ -15,7 +15,7 @@ from durable.journal import check_name
 from durable.process import Process
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
 ProcessFunction = Callable[Concatenate[Process, P], Coroutine[Any, Any, R]]
 
 
@@ -23,7 +23,7 @@ ProcessFunction = Callable[Concatenate[Process, P], Coroutine[Any, Any, R]]
 class Invocation(Generic[R]):
     """A process function and its arguments, not started; what calling a definition gives and `start` takes."""
 
-    definition: Definition[..., R]
+    definition: AnyDefinition
     args: tuple[Any, ...]
     kwargs: dict[str, Any] = field(default_factory=dict)
 
@@ -32,16 +32,19 @@ class Invocation(Generic[R]):
         return f"{self.definition.name}({', '.join(arguments)})"
 
 
-class Definition(Generic[P, R]):
+class AnyDefinition:
     """
-    A process function with its durable name and options; made by `process`.
+    A process function with its durable name and options, whatever its arguments and result.
 
-    Calling it checks the arguments against the function and makes an `Invocation`.
+    Attributes:
+        name: Its durable name, by which journals find it.
+        queue: Which hosts run it.
+        timeout: Longest life of one of its processes, or None.
     """
 
     def __init__(
         self,
-        function: ProcessFunction[P, R],
+        function: Callable[..., Coroutine[Any, Any, Any]],
         *,
         name: str | None,
         queue: str,
@@ -67,7 +70,21 @@ class Definition(Generic[P, R]):
         self.queue = check_name(queue, "queue name")
         self.timeout = timeout
         self.program = Program(self._body, dict(renames), strict)
-        update_wrapper(self, function)
+        update_wrapper(self, function)  # type: ignore[arg-type]  # it is callable as a `Definition`
+
+    def __repr__(self) -> str:
+        return f"<process {self.name!r}>"
+
+    def _body(self, execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
+        return self.function(Process(execution), *args, **kwargs)
+
+
+class Definition(AnyDefinition, Generic[P, R]):
+    """
+    What `process` makes of a process function.
+
+    Calling it checks the arguments against the function and makes an `Invocation`.
+    """
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Invocation[R]:
         try:
@@ -75,12 +92,6 @@ class Definition(Generic[P, R]):
         except TypeError as error:
             raise TypeError(f"{self.name}: {error}") from None
         return Invocation(self, args, dict(kwargs))
-
-    def __repr__(self) -> str:
-        return f"<process {self.name!r}>"
-
-    def _body(self, execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, R]:
-        return self.function(Process(execution), *args, **kwargs)
 
 
 @overload
@@ -120,8 +131,6 @@ def process(
     """
 
     def define(function: ProcessFunction[P, R]) -> Definition[P, R]:
-        return Definition(
-            function, name=name, queue=queue, timeout=timeout, renames=renames or {}, strict=strict
-        )
+        return Definition(function, name=name, queue=queue, timeout=timeout, renames=renames or {}, strict=strict)
 
     return define if function is None else define(function)

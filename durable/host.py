@@ -20,7 +20,7 @@ from durable._host.session import HostSession
 from durable._host.writer import Writer
 from durable.client import PAYLOAD_LIMIT, ProcessClient
 from durable.codec import Codec
-from durable.definition import Definition, Invocation
+from durable.definition import AnyDefinition, Invocation
 from durable.errors import HostBusy, HostClosed, InvalidDefinition, StorageError
 from durable.handle import ProcessStatus
 from durable.journal import Record
@@ -56,7 +56,7 @@ class ProcessHost(ProcessClient):
     def __init__(
         self,
         url: str | JournalStorage,
-        definitions: Iterable[Definition[..., Any]],
+        definitions: Iterable[AnyDefinition],
         *,
         queues: Collection[str] | None = None,
         name: str | None = None,
@@ -164,13 +164,17 @@ class ProcessHost(ProcessClient):
             wanted=self._want,
         )
         self._session.renewed = self._engine.lease_renewed
-        self._claims = Claims(self._storage, self._engine, session, self._queues, self._clock, _POLL, self._endings.changes)
+        self._claims = Claims(
+            self._storage, self._engine, session, self._queues, self._clock, _POLL, self._endings.changes
+        )
 
     def _lost(self) -> None:
         """This session is dead: let go of everything it had, and begin another."""
         if self._recovering is not None or not self._is_open:
             return
-        logger.error("Session %d of host %s was declared dead; its processes go on elsewhere", self._session.id, self._name)
+        logger.error(
+            "Session %d of host %s was declared dead; its processes go on elsewhere", self._session.id, self._name
+        )
         self._engine.close()
         self._writer.close()
         self._recovering = asyncio.create_task(self._recover(), name="durable: begin another session")
@@ -293,10 +297,10 @@ class ProcessHost(ProcessClient):
 _POLL = 1.0  # longest seconds between two looks for work, where no hint comes
 
 
-def _by_name(definitions: Iterable[Definition[..., Any]]) -> dict[str, Definition[..., Any]]:
-    found: dict[str, Definition[..., Any]] = {}
+def _by_name(definitions: Iterable[AnyDefinition]) -> dict[str, AnyDefinition]:
+    found: dict[str, AnyDefinition] = {}
     for definition in definitions:
-        if not isinstance(definition, Definition):
+        if not isinstance(definition, AnyDefinition):
             raise InvalidDefinition(
                 f"{definition!r:.80} is not a process function", fix="mark the `async def` with `@process`"
             )

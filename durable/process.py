@@ -182,7 +182,9 @@ class Process:
                 fix="drop one: a retry is a second start",
             )
         if timeout is not None and timeout <= timedelta(0):
-            raise InvalidDefinition(f"`do` {name!r} of process {self.id!r} has a timeout that is not positive: {timeout}")
+            raise InvalidDefinition(
+                f"`do` {name!r} of process {self.id!r} has a timeout that is not positive: {timeout}"
+            )
         options = ActionOptions(retry, timeout, at_most_once) if retry or timeout or at_most_once else None
         return await self._execution.run_action(self._name(name), action, options, at_most_once)
 
@@ -208,9 +210,7 @@ class Process:
     async def event(self, event: Event[T], *, name: str | None = None, timeout: timedelta | None = None) -> T: ...
     @overload
     async def event(self, event: str, *, name: str | None = None, timeout: timedelta | None = None) -> Any: ...
-    async def event(
-        self, event: Event[Any] | str, *, name: str | None = None, timeout: timedelta | None = None
-    ) -> Any:
+    async def event(self, event: Event[Any] | str, *, name: str | None = None, timeout: timedelta | None = None) -> Any:
         """
         Wait for an external event and return its payload.
 
@@ -290,10 +290,10 @@ class Timeout:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
+    ) -> None:
         self._ask.remove_done_callback(self._expire)
         self._ask.cancel()
-        return await self._timeout.__aexit__(kind, error, traceback)
+        await self._timeout.__aexit__(kind, error, traceback)
 
     def _expire(self, _ask: object) -> None:
         self._timeout.reschedule(asyncio.get_running_loop().time())
@@ -322,4 +322,7 @@ class _ProcessLogger(logging.LoggerAdapter[logging.Logger]):
         return not self._execution.replaying and super().isEnabledFor(level)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        return f"[{self._execution.process_id}] {msg}", {**kwargs, "extra": {**(kwargs.get("extra") or {}), **(self.extra or {})}}
+        return f"[{self._execution.process_id}] {msg}", {
+            **kwargs,
+            "extra": {**(kwargs.get("extra") or {}), **(self.extra or {})},
+        }

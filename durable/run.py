@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from durable.definition import Definition, Invocation
+from durable.definition import AnyDefinition, Invocation
 from durable.errors import ProcessEnded
 from durable.handle import Handle, ProcessStatus
 from durable.host import ProcessHost
@@ -21,7 +21,7 @@ def run(
     *,
     id: str,
     url: str = "sqlite:///durable.db",
-    definitions: Iterable[Definition[..., Any]] = (),
+    definitions: Iterable[AnyDefinition] = (),
     watch: Callable[[ProcessStatus], object] | None = None,
     **options: Any,
 ) -> R:
@@ -48,7 +48,7 @@ async def _run(
     invocation: Invocation[R],
     id: str,
     url: str,
-    definitions: Iterable[Definition[..., Any]],
+    definitions: Iterable[AnyDefinition],
     watch: Callable[[ProcessStatus], object] | None,
     options: dict[str, Any],
 ) -> R:
@@ -86,7 +86,5 @@ def _cancelled_by_interrupt(handle: Handle[Any]) -> Any:
 
 
 async def _cancel(handle: Handle[Any]) -> None:
-    try:
+    with suppress(ProcessEnded):  # it was over in the same moment
         await handle.cancel("interrupted from the keyboard")
-    except ProcessEnded:
-        pass  # it was over in the same moment

@@ -310,5 +310,5 @@ def open_storage(url: str) -> JournalStorage:
     raise UnknownScheme(
         f"No storage provider is known for {url.partition(':')[0]!r}",
         url=url,
-        known=", ".join(sorted({*_BUILT_IN, *(e.name for e in entry_points(group='durable.storage'))})),
+        known=", ".join(sorted({*_BUILT_IN, *(e.name for e in entry_points(group="durable.storage"))})),
     )

@@ -1,9 +1,9 @@
 """
 Money goes from one account to another, and back again when it is refused or called off on the way.
 
-Shows: rollback as a plain `except`, which catches the very exception the action raised, also after a restart; and
-idempotency keys, without which "at least once" would be a bad way to move money. It only ever waits for its own
-actions, so it is never parked.
+Shows: rollback as a plain `except`, which catches the very exception the action raised, also after a restart. And keys
+that are chosen beforehand: a start that was interrupted may have reached the bank or not, so the rollback names the
+transfer by its key instead of by an answer that never came. It only ever waits for its own actions: it is never parked.
 
     python -m examples.money_transfer
 """
@@ -12,7 +12,7 @@ import asyncio
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from durable import Process, ProcessHost, current_step, process
+from durable import Process, ProcessHost, process
 
 
 class TransferRefused(Exception):
@@ -21,17 +21,15 @@ class TransferRefused(Exception):
 
 @process
 async def transfer_money(proc: Process, source: str, target: str, amount: Decimal) -> None:
-    started: list[str] = []
+    withdrawal, deposit = proc.key("withdrawal"), proc.key("deposit")
     try:
-        started.append(await proc.do(lambda: bank.start(source, -amount), "withdrawal started"))
-        started.append(await proc.do(lambda: bank.start(target, +amount), "deposit started"))
-        await proc.do(lambda: bank.complete(started[0]), "withdrawal completed")
-        await proc.do(lambda: bank.complete(started[1]), "deposit completed")
+        await proc.do(lambda: bank.start(withdrawal, source, -amount), "withdrawal started")
+        await proc.do(lambda: bank.start(deposit, target, +amount), "deposit started")
+        await proc.do(lambda: bank.complete(withdrawal), "withdrawal completed")
+        await proc.do(lambda: bank.complete(deposit), "deposit completed")
     except (TransferRefused, asyncio.CancelledError):
-        if len(started) > 1:
-            await proc.do(lambda: bank.roll_back(started[1]), "deposit rolled back")
-        if len(started) > 0:
-            await proc.do(lambda: bank.roll_back(started[0]), "withdrawal rolled back")
+        await proc.do(lambda: bank.roll_back(deposit), "deposit rolled back")
+        await proc.do(lambda: bank.roll_back(withdrawal), "withdrawal rolled back")
         raise
 
 
@@ -40,7 +38,7 @@ async def transfer_money(proc: Process, source: str, target: str, amount: Decima
 
 @dataclass
 class Transfer:
-    """A change of one account: only *completed* ones count."""
+    """A change of one account; it counts when it is completed."""
 
     account: str
     amount: Decimal
@@ -49,36 +47,34 @@ class Transfer:
 
 @dataclass
 class Bank:
-    """A bank that knows every transfer by the idempotency key of the step that started it."""
+    """A bank that knows every transfer by the key it was given: the second start of one is the first."""
 
     accounts: set[str]
     frozen: set[str] = field(default_factory=set)
     transfers: dict[str, Transfer] = field(default_factory=dict)
 
-    async def start(self, account: str, amount: Decimal) -> str:
+    async def start(self, key: str, account: str, amount: Decimal) -> None:
         if account not in self.accounts:
             raise TransferRefused(f"there is no account {account}")
-        key = current_step().key
-        self.transfers.setdefault(key, Transfer(account, amount))
-        return self._is_now(key, "started")
+        self._becomes("started", self.transfers.setdefault(key, Transfer(account, amount)))
 
     async def complete(self, key: str) -> None:
-        if self.transfers[key].account in self.frozen:
-            raise TransferRefused(f"account {self.transfers[key].account} is frozen")
-        self._is_now(key, "completed")
+        transfer = self.transfers[key]
+        if transfer.account in self.frozen:
+            raise TransferRefused(f"account {transfer.account} is frozen")
+        self._becomes("completed", transfer)
 
     async def roll_back(self, key: str) -> None:
-        self._is_now(key, "rolled back")
+        if key in self.transfers:
+            self._becomes("rolled back", self.transfers[key])
 
     def balance(self, account: str) -> Decimal:
         done = [one.amount for one in self.transfers.values() if one.account == account and one.state == "completed"]
         return sum(done, Decimal(0))
 
-    def _is_now(self, key: str, state: str) -> str:
-        transfer = self.transfers[key]
+    def _becomes(self, state: str, transfer: Transfer) -> None:
         transfer.state = state
         print(f"{transfer.amount:+} on {transfer.account}: {state}")
-        return key
 
 
 bank = Bank(accounts={"ann", "bob", "eve"}, frozen={"eve"})

@@ -43,12 +43,12 @@ STORE = "ORDERS_STORE"  # each worker is an OS process of its own, so the enviro
 
 @process
 async def fulfil_order(proc: Process, items: list[str]) -> str:
-    reservation = await proc.do(lambda: warehouse.reserve(items), "reserved", retry=Retry(5))
     try:
+        await proc.do(lambda: warehouse.reserve(proc.id, items), "reserved", retry=Retry(5))
         payment = await proc.event(Paid, timeout=timedelta(days=3))
-        await proc.do(lambda: warehouse.ship(reservation), "shipped", retry=Retry(None))
-    except BaseException:  # not paid in time, or cancelled
-        await proc.do(lambda: warehouse.release(reservation), "released", retry=Retry(None))
+        await proc.do(lambda: warehouse.ship(proc.id), "shipped", retry=Retry(None))
+    except BaseException:  # refused, not paid in time, or cancelled
+        await proc.do(lambda: warehouse.release(proc.id), "released", retry=Retry(None))
         raise
     return f"{len(items)} items shipped, paid by {payment}"
 
@@ -147,16 +147,16 @@ def picture(status: ProcessStatus) -> dict[str, Any]:
 
 
 class Warehouse:
-    """The warehouse; its answers are all that an order remembers of it."""
+    """The warehouse; it knows each reservation by its order, so each of these may be asked for twice."""
 
-    async def reserve(self, items: list[str]) -> str:
-        return f"reservation of {', '.join(items)} by worker {os.getpid()}"
+    async def reserve(self, order: str, items: list[str]) -> None:
+        print(f"worker {os.getpid()} reserved {', '.join(items)} for {order}", flush=True)
 
-    async def ship(self, reservation: str) -> None:
-        print(f"shipped by worker {os.getpid()}: {reservation}", flush=True)
+    async def ship(self, order: str) -> None:
+        print(f"worker {os.getpid()} shipped {order}", flush=True)
 
-    async def release(self, reservation: str) -> None:
-        print(f"released by worker {os.getpid()}: {reservation}", flush=True)
+    async def release(self, order: str) -> None:
+        print(f"worker {os.getpid()} released what was reserved for {order}", flush=True)
 
 
 warehouse = Warehouse()

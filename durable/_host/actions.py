@@ -250,9 +250,8 @@ def runs_on_loop(action: Callable[[], Any]) -> bool:
     function = _function_of(action)
     code = getattr(function, "__code__", None)
     if code is None:
-        return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-            getattr(type(function), "__call__", None)
-        )
+        call = inspect.getattr_static(type(function), "__call__", None)
+        return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
     known = _on_loop.get(code)
     if known is None:
         known = inspect.iscoroutinefunction(function) or (

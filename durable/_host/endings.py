@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from durable._host.changes import Changes
 from durable.errors import DurableError, HostClosed, StorageError
@@ -74,13 +75,14 @@ class Endings:
     async def change(self, event: asyncio.Event, seen: int) -> None:
         """Return when *event* is set or the store may have changed since `changes` counted *seen*."""
         told = asyncio.ensure_future(event.wait())
-        seen = asyncio.ensure_future(self.changes.after(seen, _LOOK_EVERY))
+        noticed = asyncio.ensure_future(self.changes.after(seen, _LOOK_EVERY))
+        both: tuple[asyncio.Future[Any], ...] = (told, noticed)
         try:
-            await asyncio.wait((told, seen), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:
             told.cancel()
-            seen.cancel()
-            await asyncio.wait((told, seen))
+            noticed.cancel()
+            await asyncio.wait(both)
 
     async def close(self) -> None:
         """Nobody will be told any more."""

@@ -25,10 +25,10 @@ from durable._host.watchdog import Watchdog
 from durable._host.writer import Writer
 from durable._kernel.execution import Execution
 from durable.codec import Codec
-from durable.definition import Definition
+from durable.definition import AnyDefinition
 from durable.errors import DurableError, PayloadTooLarge, UnknownDefinition
 from durable.journal import Record
-from durable.storage import Claim, InboxItem, Park
+from durable.storage import Claim, InboxItem, Park, ProcessRow
 from durable.storage import Stall as StallChange
 
 logger = logging.getLogger("durable.host")
@@ -50,7 +50,7 @@ class Engine:
 
     def __init__(
         self,
-        definitions: Mapping[str, Definition[Any, Any]],
+        definitions: Mapping[str, AnyDefinition],
         codec: Codec,
         clock: Clock,
         session: HostSession,
@@ -89,7 +89,7 @@ class Engine:
 
     # --- in ---
 
-    def begin(self, key: int, id: str, definition: Definition[Any, Any], record: Record) -> None:
+    def begin(self, key: int, id: str, definition: AnyDefinition, record: Record) -> None:
         """A process created here is durable: run it."""
         if self.draining:
             return  # owned by this session, which is about to end: the next host claims it
@@ -164,7 +164,7 @@ class Engine:
             resident.try_leave()
         self.consider(resident)
 
-    def _resident(self, key: int, id: str, definition: Definition[Any, Any]) -> Resident:
+    def _resident(self, key: int, id: str, definition: AnyDefinition) -> Resident:
         execution = Execution(id, definition.program, self.codec)
         resident = Resident(self, key, id, definition.name, execution)
         self.residents[key] = self.by_id[id] = resident
@@ -336,5 +336,3 @@ class Engine:
             resident.departed = True
             let_go(resident.execution.tasks(), resident.execution.generators())
             self._changed(resident.id, None)
-
-

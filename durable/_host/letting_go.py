@@ -182,6 +182,6 @@ def _empty(future: asyncio.Future[Any]) -> None:
     """
     if isinstance(future, asyncio.Task):
         # Not `context=_EMPTY`: made anew with one given, a task of 3.11 to 3.13 forgets to release its old context.
-        _EMPTY.run(asyncio.Task.__init__, future, _ENDED, loop=_NOWHERE, name=future.get_name())
+        _EMPTY.run(asyncio.Task.__init__, future, _ENDED, loop=_NOWHERE, name=asyncio.Task.get_name(future))
     else:
         asyncio.Future.__init__(future, loop=_NOWHERE)

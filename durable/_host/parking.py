@@ -41,7 +41,7 @@ class Parking:
     def sweep(self, surplus: int = 0) -> None:
         """Park what has waited long enough, and the *surplus* oldest in any case."""
         due = monotonic() - self._after
-        chosen = []
+        chosen: list[Resident] = []
         for resident, since in self._waiting.items():
             if since > due and len(chosen) >= surplus:
                 break

@@ -12,12 +12,14 @@ import logging
 from collections.abc import Sequence
 from datetime import timedelta
 from random import random
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from durable._host.actions import Attempt
-from durable._host.clock import to_microseconds
+from durable._host.actions import Actions, Attempt
+from durable._host.clock import Clock, to_microseconds
 from durable._host.letting_go import let_go
-from durable._host.timers import Timer
+from durable._host.timers import Timer, Timers
+from durable._host.watchdog import Watchdog
+from durable._host.writer import Writer
 from durable._kernel.commands import (
     Alarm,
     CancelAction,
@@ -35,15 +37,12 @@ from durable._kernel.commands import (
     Wake,
 )
 from durable._kernel.execution import Execution
-from durable.codec import encode_error
+from durable.codec import Codec, encode_error
 from durable.errors import DurableError, InvalidAction, StepInterrupted
 from durable.journal import Kind, Record
-from durable.storage import InboxItem, MailKind, Park, Status
 from durable.storage import End as EndChange
+from durable.storage import InboxItem, MailKind, Park, Status
 from durable.storage import Stall as StallChange
-
-if TYPE_CHECKING:
-    from durable._host.engine import Engine
 
 logger = logging.getLogger("durable.host")
 
@@ -53,6 +52,26 @@ STATUS = {
     Kind.CANCELLED: Status.CANCELLED,
     Kind.TERMINATED: Status.TERMINATED,
 }
+
+
+class Engine(Protocol):
+    """What a resident needs of the engine it lives in."""
+
+    clock: Clock
+    codec: Codec
+    writer: Writer
+    timers: Timers
+    actions: Actions
+    watchdog: Watchdog
+
+    def encode(self, value: Any, process_id: str, checkpoint: str) -> bytes: ...
+    def may_start(self, resident: Resident) -> bool: ...
+    def consider(self, resident: Resident) -> None: ...
+    def report(self, resident: Resident, done: float, total: float | None, message: str) -> None: ...
+    def ended(self, resident: Resident, record: Record, held: bool) -> None: ...
+    def stalled(self, resident: Resident, held: bool) -> None: ...
+    def released(self, resident: Resident, held: bool) -> None: ...
+    def discard(self, resident: Resident, error: DurableError) -> None: ...
 
 
 class Resident:

@@ -212,8 +212,8 @@ class Execution:
         if version > KERNEL_VERSION:
             return self._stall(
                 NewerFormat(
-                    f"Process {self.process_id!r} was started by kernel version {version}, and this one is {KERNEL_VERSION}",
-                    fix="run it where the newer version of this library is installed, or upgrade, then resume it",
+                    f"Process {self.process_id!r} was started by kernel version {version}, this one is {KERNEL_VERSION}",
+                    fix="upgrade this library, then resume the process (nothing is lost)",
                 )
             )
         try:
@@ -221,7 +221,7 @@ class Execution:
         except TypeError as error:
             return self._stall(
                 NonDeterminismError(
-                    f"Process {self.process_id!r} was started with arguments that {record.name!r} does not take any more",
+                    f"Process {self.process_id!r} was started with arguments that {record.name!r} takes no more",
                     error=str(error),
                     fix="give the new parameter a default, deploy, then resume the process",
                 )
@@ -420,7 +420,7 @@ class Execution:
         if name in self._checkpoints.asked:
             raise DuplicateCheckpoint(
                 f"Process {self.process_id!r} used the checkpoint name {name!r} a second time",
-                fix=f"give it a name of its own, or put the loop or branch into `proc.scope(…)`, as in scope 1: {name!r}",
+                fix="give it a name of its own, or put the loop or branch around it into a `proc.scope(…)`",
             )
         self._checkpoints.asked[name] = what
 
@@ -470,9 +470,9 @@ class Execution:
         self._emit(Alarm(alarm.name, alarm.due))
 
     def cancel_alarm(self, alarm: TimerCallback) -> None:
-        if self._alarms and self._alarms.pop(alarm.name, None) is not None:
-            if not self._unask(Alarm, alarm.name):
-                self._emit(CancelTimer(alarm.name, alarm=True))
+        waiting = self._alarms is not None and self._alarms.pop(alarm.name, None) is not None
+        if waiting and not self._unask(Alarm, alarm.name):
+            self._emit(CancelTimer(alarm.name, alarm=True))
 
     def _fire(self, name: str) -> None:
         alarm = self._alarms.pop(name, None) if self._alarms else None
@@ -583,7 +583,7 @@ class Execution:
     def _foreign(self, error: RuntimeError) -> IOOutsideCheckpoint:
         refused = IOOutsideCheckpoint(
             f"Process {self.process_id!r} waited for something of another event loop: {error}",
-            fix="wait for it inside an action (`await proc.do(…)`); share no asyncio object between processes, send an event",
+            fix="wait for it in an action (`await proc.do(…)`); between processes share nothing, send events",
         )
         refused.__cause__ = error
         return refused
@@ -639,20 +639,22 @@ class Execution:
             self._emit(CancelTimer(ask.name))
 
     def _unask(self, kind: type, name: str) -> bool:
-        """Forget a command that was asked for in this very step: the host need not hear of it. Whether there was one."""
+        """Forget a command that was asked for in this very step: the host need not hear of it. True: there was one."""
         for position, command in enumerate(self._commands):
-            if type(command) is kind and command.name == name:  # type: ignore[union-attr]
+            if type(command) is kind and getattr(command, "name", None) == name:
                 del self._commands[position]
                 return True
         return False
 
-    def _mismatch(self, what: str, name: str, record: Record, but: str = "holds another kind of checkpoint of that name") -> None:
+    def _mismatch(
+        self, what: str, name: str, record: Record, but: str = "holds another kind of checkpoint of that name"
+    ) -> None:
         self._stall(
             NonDeterminismError(
                 f"Process {self.process_id!r} asked for {what} {name!r}, but its journal {but}",
                 journal=_describe(record),
                 code=f"{what} {name!r}",
-                fix=f"give the new checkpoint its own name and deploy; then resume {self.process_id!r} (nothing is lost)",
+                fix="give the new checkpoint its own name and deploy, then resume the process (nothing is lost)",
             )
         )
 

@@ -172,18 +172,16 @@ class CrashTest:
         unbroken = self.unbroken()
         place = self._place("-".join(str(point).replace(" ", "-") for point in kills) or "no-kill")
         happened: list[KillPoint | CallPoint] = []
-        survived = False
         for point in kills:
             order = self._order(place, len(happened), point)
-            reached, survived = self._break(order, point)
-            if reached:
-                happened.append(point)
-            if survived:
+            if not self._break(order, point):
                 break
+            happened.append(point)
         else:
             order = self._order(place, len(happened))
             self._server.live(order)
         evidence = Evidence(list(read_trace(order.trace)), order.read_report(), unbroken)
+        survived = len(happened) < len(kills)
         story = Story(tuple(happened), survived, tuple(violations(evidence)), tuple(repeats(evidence)))
         self.report.stories.append(story)
         if not story.violations:
@@ -202,25 +200,25 @@ class CrashTest:
             self._explore((), moment, kills)
         return self.report
 
-    def break_at_every_call(self, call: str, error: str = "") -> CrashReport:
+    def break_at_every_call(self, call: str, error: str = "", *, step: int = 1) -> CrashReport:
         """
         Break the scenario at every system call *call* in turn (`CallPoint`), until a life makes fewer such calls.
 
-        With an *error*, the scenario may go on as if nothing had happened, or fail and be run again.
+        Args:
+            call, error: As for `CallPoint`. With an *error*, the scenario may go on, or fail and be run again.
+            step: 1 for every call, 2 for every second one, …
         """
-        for number in count(1):
+        for number in count(1, step):
             if not self.tell(CallPoint(call, number, error)).kills:
                 break
         return self.report
 
-    def _break(self, order: Order, point: KillPoint | CallPoint) -> tuple[bool, bool]:
-        """Whether *point* was reached, and whether that was the last life."""
+    def _break(self, order: Order, point: KillPoint | CallPoint) -> bool:
+        """Run a life that breaks at *point*; whether it was reached, so that another life has to follow."""
         if isinstance(point, KillPoint):
-            killed = self._server.live(order)
-            return killed, not killed
-        # After an error it is run again in any case: what reads the store for the report may have met the error too.
-        reached, _ = live_with(self._server, order, point)
-        return reached, not reached
+            return self._server.live(order)
+        # Also after an error that the scenario has survived: what reads the store for the report may have met it too.
+        return live_with(self._server, order, point)
 
     def _explore(self, before: tuple[KillPoint, ...], moment: Moment, kills: int) -> None:
         for write in count(1):

@@ -41,12 +41,8 @@ def can_trace() -> bool:
     return subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, check=False).returncode == 0
 
 
-def live_with(server: CrashServer, order: Order, point: CallPoint) -> tuple[bool, bool]:
-    """
-    Run a life that stops itself first (``order.stopped``), and break it at *point*.
-
-    Returns: whether the point was reached, and whether the life was killed.
-    """
+def live_with(server: CrashServer, order: Order, point: CallPoint) -> bool:
+    """Run a life that stops itself first (``order.stopped``) and break it at *point*; whether that was reached."""
     server.live(order)
     output = Path(order.directory, f"calls-{order.life}.txt")
     fault = f"error={point.error}" if point.error else "signal=KILL"
@@ -59,4 +55,4 @@ def live_with(server: CrashServer, order: Order, point: CallPoint) -> tuple[bool
             raise RuntimeError(f"strace could not attach: {line}{tracer.stderr.read()}")
         killed = server.go_on(order)
         tracer.stderr.read()
-    return killed or "(INJECTED)" in output.read_text(), killed
+    return killed or "(INJECTED)" in output.read_text()

@@ -75,6 +75,7 @@ class StorageContract:
         max_examples=40,
         stateful_step_count=30,
         deadline=None,
+        report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
     )
     clock: Clock

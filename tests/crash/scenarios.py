@@ -318,8 +318,22 @@ async def run_many(stage: Stage) -> object:
         return await asyncio.gather(*(handle.result() for handle in handles))
 
 
+# --- a host that leaves while its processes wait, and one that follows it ---
+
+
+async def run_shutdown(stage: Stage) -> object:
+    world = stage.directory / "outside"
+    async with ProcessHost(stage.url, [steps, sleeper]) as host:
+        await host.start(steps(str(world)), id="steps")
+        await host.start(sleeper(), id="sleeper")
+    async with ProcessHost(stage.url, [steps, sleeper]) as host:
+        return await host.get("steps").result(), await host.get("sleeper").result(), Outside(world).seen()
+
+
+# --- a client without a host: what it asked for waits for one ---
+
+
 async def run_cancelled_by_client(stage: Stage) -> object:
-    """A client without any host of its own asks; a host that starts later carries it out."""
     world = stage.directory / "outside"
     async with ProcessClient(stage.url) as client:
         await client.start(patient(str(world)), id="asked")
@@ -344,5 +358,6 @@ SCENARIOS = (
     run_parking,
     run_two_hosts,
     run_many,
+    run_shutdown,
     run_cancelled_by_client,
 )

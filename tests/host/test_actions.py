@@ -131,7 +131,9 @@ async def test_a_retry_waits_and_tries_again(url: str) -> None:
 
     @process
     async def trying(proc: Process) -> str:
-        return await proc.do(flaky, "try", retry=Retry(5, delay=timedelta(hours=1), longest=timedelta(days=1), jitter=0))
+        return await proc.do(
+            flaky, "try", retry=Retry(5, delay=timedelta(hours=1), longest=timedelta(days=1), jitter=0)
+        )
 
     clock = ManualClock(autojump=True)
     started = clock.now()
@@ -156,7 +158,9 @@ async def test_a_back_off_of_hours_survives_a_restart(url: str) -> None:
 
     @process
     async def trying(proc: Process) -> str:
-        return await proc.do(flaky, "try", retry=Retry(2, delay=timedelta(hours=5), longest=timedelta(days=1), jitter=0))
+        return await proc.do(
+            flaky, "try", retry=Retry(2, delay=timedelta(hours=5), longest=timedelta(days=1), jitter=0)
+        )
 
     clock = ManualClock()
     async with ProcessHost(url, [trying], clock=clock) as host:
@@ -326,7 +330,9 @@ async def test_a_result_that_cannot_be_recorded_is_the_failure_of_that_line(
     assert ran == [1]
 
 
-@pytest.mark.parametrize("raised", [StopIteration("x"), asyncio.CancelledError()], ids=["StopIteration", "CancelledError"])
+@pytest.mark.parametrize(
+    "raised", [StopIteration("x"), asyncio.CancelledError()], ids=["StopIteration", "CancelledError"]
+)
 async def test_odd_exceptions_of_actions_become_step_errors(url: str, raised: BaseException) -> None:
     """What would confuse a coroutine if it were raised in it arrives as `StepError`, once, and is recorded."""
 

@@ -243,7 +243,7 @@ async def test_a_process_that_does_not_fit_its_journal_stalls_and_can_be_resumed
     async with ProcessHost(url, [version("do")]) as host:  # type: ignore[list-item]
         definition = host._definitions["job"]
         await host.start(definition(), id="p")
-        while not (await host.get("p").status()).waits_for == ("event 'go'",):
+        while (await host.get("p").status()).waits_for != ("event 'go'",):
             await asyncio.sleep(0)
     async with ProcessHost(url, [version("get")]) as host:  # type: ignore[list-item]
         while (await host.get("p").status()).status != "stalled":

@@ -132,6 +132,12 @@ class Run:
     def moment(self) -> Moment:
         return Moment(tuple(self.trace), comparable(self.execution.outstanding()))
 
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.drop()
+
     def drop(self) -> None:
         """Forget it as a host does: no code of it runs any more."""
         let_go(self.execution.tasks(), self.execution.generators())

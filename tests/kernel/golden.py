@@ -146,9 +146,15 @@ def _plain(driver: Driver) -> None:
     driver.go()
 
 
+def _order_of_asks(driver: Driver) -> None:
+    for name in ("a", "b"):
+        driver.answer(("checkpoint", name))
+
+
 def _onboarding(driver: Driver) -> None:
     driver.go(limit=6)
     driver.raise_event("e-mail verified", "by link")
+    driver.answer(("take", "e-mail verified"))
     driver.go()
 
 
@@ -178,7 +184,7 @@ def _cancelled(driver: Driver) -> None:
 PROGRAMS: dict[str, tuple[Make, Callable[[Driver], None]]] = {
     "cancelled": (program_of(cancelled), _cancelled),
     "onboarding": (program_of(onboarding), _onboarding),
-    "order-of-asks": (program_of(order_of_asks), _plain),
+    "order-of-asks": (program_of(order_of_asks), _order_of_asks),
     "queues": (program_of(queues), _plain),
     "races": (program_of(races), _races),
     "transfer": (program_of(transfer), _transfer),

@@ -24,12 +24,11 @@ def check(path: Path, *, fast: bool) -> None:
     check_journal(journal, path.stem)
     make, _ = PROGRAMS[path.stem]
     for length in range(1, len(records)):
-        run = replayed(make, records[:length], fast=fast, codec=CODEC)
+        with replayed(make, records[:length], fast=fast, codec=CODEC) as run:
+            assert run.execution.stalled is None, run.execution.stalled
+    with replayed(make, records, fast=fast, codec=CODEC) as run:
         assert run.execution.stalled is None, run.execution.stalled
-        run.drop()
-    run = replayed(make, records, fast=fast, codec=CODEC)
-    assert run.execution.stalled is None, run.execution.stalled
-    (asked,) = run.execution.outstanding()
+        (asked,) = run.execution.outstanding()
     assert asked.kind is end.kind  # type: ignore[union-attr]
     *content, notes = CODEC.decode(asked.payload)  # type: ignore[union-attr]
     *expected, expected_notes = CODEC.decode(end.payload)
@@ -62,6 +61,5 @@ def test_a_wrong_journal_fails() -> None:
         check(wrong / "transfer.jsonl", fast=True)
     with pytest.raises(AssertionError):
         check(wrong / "races.jsonl", fast=True)
-    run = replayed(PROGRAMS["transfer"][0], read_journal(wrong / "transfer.jsonl"), codec=CODEC)
-    assert isinstance(run.execution.stalled, NonDeterminismError)
-    run.drop()
+    with replayed(PROGRAMS["transfer"][0], read_journal(wrong / "transfer.jsonl"), codec=CODEC) as run:
+        assert isinstance(run.execution.stalled, NonDeterminismError)

@@ -19,9 +19,10 @@ from durable.journal import Record
 from durable.storage import Batch, BatchResult, Claim, InboxItem, ProcessRow, Status
 from durable_storage.sqlite import address, claims, sessions
 from durable_storage.sqlite.commit import apply
-from durable_storage.sqlite.database import Database, check_file
+from durable_storage.sqlite.database import Database
 from durable_storage.sqlite.failures import translate
 from durable_storage.sqlite.locks import SessionFiles, StoreLock
+from durable_storage.sqlite.opening import check_file
 from durable_storage.sqlite.reader import Reader
 from durable_storage.sqlite.writer import Writer
 
