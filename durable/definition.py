@@ -65,6 +65,11 @@ class AnyDefinition:
             )
         if timeout is not None and timeout <= timedelta(0):
             raise InvalidDefinition(f"Process function {function.__qualname__!r} has a timeout that is not positive")
+        if chained := renames.keys() & set(renames.values()):
+            raise InvalidDefinition(
+                f"Process function {function.__qualname__!r} renames {min(chained)!r}, and something else to it",
+                fix="map each old name straight to the name the code uses now",
+            )
         self.function = function
         self.name = check_name(name if name is not None else function.__name__, "definition name")
         self.queue = check_name(queue, "queue name")

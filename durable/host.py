@@ -253,9 +253,10 @@ class ProcessHost(ProcessClient):
     async def _send(self, id: str, kind: MailKind, name: str, key: str | None, payload: bytes) -> None:
         self._check_open()
         resident = self._engine.by_id.get(id)
-        if resident is None or kind in (MailKind.TERMINATE, MailKind.RESUME) or not resident.accepts_records():
+        direct = kind in (MailKind.EVENT, MailKind.CANCEL) and not self._claims.has_mail(id)
+        if resident is None or not direct or not resident.accepts_records():
             await super()._send(id, kind, name, key, payload)
-            self._want()
+            self._claims.mailed(id)
             return
         # It is here: straight into its journal, and durable with the next commit.
         if kind is MailKind.EVENT:

@@ -1,8 +1,8 @@
 """
 What a process function can do: the checkpoints, and the few things beside them.
 
-`get`, `do`, `delay`, `event` and `timeout` each ask the kernel for one named checkpoint and wait for its record. Nothing
-here decides anything: records and commands are the kernel's business, carrying them out the host's.
+`get`, `do`, `delay`, `event` and `timeout` each ask the kernel for one named checkpoint and wait for its record.
+Nothing here decides anything: records and commands are the kernel's business, carrying them out the host's.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from durable.retry import Retry
 from durable.step import idempotency_key
 
 T = TypeVar("T")
+_ANYTHING: type[Any] = object
 _logger = logging.getLogger("durable.process")
 
 
@@ -36,7 +37,7 @@ class Event(Generic[T]):
 
     __slots__ = ("name", "type")
 
-    def __init__(self, name: str, type: type[T] = cast("type[T]", object)) -> None:
+    def __init__(self, name: str, type: type[T] = _ANYTHING) -> None:
         self.name = check_name(name, "event name")
         self.type = type
 

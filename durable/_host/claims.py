@@ -59,6 +59,8 @@ class Claims:
         self._next: Timer | None = None
         self._task: asyncio.Task[None] | None = None
         self._looking = False
+        self._looks = 0
+        self._mailed: dict[str, int] = {}
 
     def begin(self) -> None:
         self._task = asyncio.create_task(self._run(), name="durable: claims")
@@ -66,6 +68,15 @@ class Claims:
     def want(self) -> None:
         """Look again at once: something here changed."""
         self._wanted.set()
+
+    def mailed(self, id: str) -> None:
+        """Mail of ours for process *id* is in its inbox; it is collected by a look that begins from now on."""
+        self._mailed[id] = self._looks
+        self.want()
+
+    def has_mail(self, id: str) -> bool:
+        """Whether mail of ours for process *id* may still be in its inbox, where nothing must overtake it."""
+        return id in self._mailed
 
     def is_quiet(self) -> bool:
         return not self._looking and not self._wanted.is_set()
@@ -83,6 +94,7 @@ class Claims:
             try:
                 again = await self._look()
                 pause = 0.05
+                self._mailed = {id: look for id, look in self._mailed.items() if look >= self._looks}
             except SessionLost:
                 return  # the session itself tells the host
             except StorageError as error:
@@ -97,6 +109,7 @@ class Claims:
 
     async def _look(self) -> bool:
         """One look; whether there is probably more."""
+        self._looks += 1
         engine = self._engine
         now = monotonic()
         self._spacing = min(self._spacing * 2, _SPACING_TO) if now - self._looked < _QUIET_WHILE else _SPACING_FROM

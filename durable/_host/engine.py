@@ -16,7 +16,6 @@ from typing import Any
 
 from durable._host.actions import Actions
 from durable._host.clock import Clock
-from durable._host.letting_go import drop, let_go
 from durable._host.parking import Parking
 from durable._host.resident import Resident
 from durable._host.session import HostSession
@@ -238,6 +237,7 @@ class Engine:
             return
         for note in resident.notes():
             logger.warning("Process %r ended, and: %s", resident.id, note, extra={"process_id": resident.id})
+        resident.execution.close()
         self._remove(resident)
         self._changed(resident.id, record)
 
@@ -247,7 +247,7 @@ class Engine:
             self._catch_up(resident)
             resident.release()
             return
-        let_go(resident.execution.tasks(), resident.execution.generators())
+        resident.let_go()
         self._remove(resident)
         self._changed(resident.id, None)
 
@@ -266,7 +266,7 @@ class Engine:
         logger.error("Process %r is let go, its records were refused: %s", resident.id, error, extra=facts)
         resident.departed = True
         resident.stop_actions()
-        let_go(resident.execution.tasks(), resident.execution.generators())
+        resident.let_go()
         self._remove(resident)
         self._changed(resident.id, None)
 
@@ -281,7 +281,7 @@ class Engine:
             self._catch_up(resident)
             return
         resident.stop_actions()
-        drop(resident.execution.tasks(), resident.execution.generators())
+        resident.let_go()
         self._remove(resident)
         self._changed(resident.id, None)
         if change.wake_at is not None:
@@ -334,5 +334,5 @@ class Engine:
         self.by_id.clear()
         for resident in residents:
             resident.departed = True
-            let_go(resident.execution.tasks(), resident.execution.generators())
+            resident.let_go()
             self._changed(resident.id, None)

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from time import monotonic
 
-from durable._host.letting_go import obstacle
 from durable._host.resident import Resident
 
 logger = logging.getLogger("durable.host")
@@ -52,7 +51,7 @@ class Parking:
                 self._try(resident)
 
     def _try(self, resident: Resident) -> None:
-        found = obstacle(resident.execution.tasks(), resident.execution.generators())
+        found = resident.obstacle()
         if found is None:
             self._park(resident)
             return

@@ -14,9 +14,9 @@ from datetime import timedelta
 from random import random
 from typing import Any, Protocol
 
+from durable._host import letting_go
 from durable._host.actions import Actions, Attempt
 from durable._host.clock import Clock, to_microseconds
-from durable._host.letting_go import let_go
 from durable._host.timers import Timer, Timers
 from durable._host.watchdog import Watchdog
 from durable._host.writer import Writer
@@ -436,11 +436,21 @@ class Resident:
         self._reason = reason
         self.release()
 
+    def obstacle(self) -> str | None:
+        """What would notice if it were freed now, as a sentence; None if nothing would."""
+        execution = self.execution
+        return letting_go.obstacle(execution.tasks(), execution.generators(), execution.alarms())
+
+    def let_go(self) -> None:
+        """None of its code runs any more, ever; its memory is freed unless something would notice."""
+        execution = self.execution
+        letting_go.let_go(execution.tasks(), execution.generators(), execution.alarms())
+
     def release(self) -> None:
         """Drop what is in memory without running any of its code, and give it back, to be claimed afresh."""
         self.departed = True
         self.stop_actions()
-        let_go(self.execution.tasks(), self.execution.generators())
+        self.let_go()
         self.try_leave()
 
     def stop_actions(self) -> None:

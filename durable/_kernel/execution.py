@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequen
 from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
+from types import AsyncGeneratorType
 from typing import Any, NamedTuple
 
 from durable._kernel.checkpoints import ANSWERS, ArrivedEvent, Ask, Checkpoints
@@ -126,7 +127,7 @@ class Execution:
         self._main: ProcessTask = None  # type: ignore[assignment]
         self._tasks: dict[ProcessTask, None] | None = None
         self._failed: list[ProcessTask] | None = None
-        self._generators: list[AsyncGenerator[Any, Any]] | None = None
+        self._generators: list[AsyncGeneratorType[Any, Any]] | None = None
         self._notes: tuple[str, ...] = ()
         self._closing: Sequence[ProcessTask] = ()
         self._end: End | None = None
@@ -182,7 +183,8 @@ class Execution:
         if self.stalled is not None or record.kind in ENDS:
             return
         if record.kind is Kind.STARTED:
-            self._loop = ProcessLoop(self, zlib.crc32(self.process_id.encode()), record.time)
+            salt = zlib.crc32(self.process_id.encode())
+            self._loop = ProcessLoop(self, salt, record.time)  # type: ignore[abstract]  # the rest is refused, see `loop`
         self._loop.now = max(self._loop.now, record.time)
         self._loop.step(self._accept, record)
         while self._main is not None and self._main.done() and self.stalled is None and self._end is None:
@@ -212,7 +214,7 @@ class Execution:
         if version > KERNEL_VERSION:
             return self._stall(
                 NewerFormat(
-                    f"Process {self.process_id!r} was started by kernel version {version}, this one is {KERNEL_VERSION}",
+                    f"Process {self.process_id!r} was started by kernel {version}, and this one is {KERNEL_VERSION}",
                     fix="upgrade this library, then resume the process (nothing is lost)",
                 )
             )
@@ -512,11 +514,12 @@ class Execution:
         assert isinstance(task, ProcessTask)
         if self._tasks is not None:
             self._tasks.pop(task, None)
-        if not task.cancelled() and task._log_traceback:  # type: ignore[attr-defined]
-            self._failed = [failed for failed in self._failed or () if failed._log_traceback]  # type: ignore[attr-defined]
+        if not task.cancelled() and task._log_traceback:
+            self._failed = [failed for failed in self._failed or () if failed._log_traceback]
             self._failed.append(task)
 
     def generator_started(self, generator: AsyncGenerator[Any, Any]) -> None:
+        assert isinstance(generator, AsyncGeneratorType)
         # Held until the process ends: an abandoned generator is closed there, at a point the journal fixes, and not
         # whenever the garbage collector finds it.
         self._generators = [known for known in self._generators or () if known.ag_frame is not None]
@@ -590,7 +593,7 @@ class Execution:
 
     def _collect_notes(self, drift: list[str]) -> list[str]:
         for task in self._failed or ():
-            if task._log_traceback:  # type: ignore[attr-defined]
+            if task._log_traceback:
                 self._notes += (f"task {task.get_name()!r} failed and was never awaited: {task.exception()!r}",)
         self._failed = None
         notes = [*self._notes, *(f"recorded but never asked for: {name}" for name in drift)]
@@ -611,9 +614,18 @@ class Execution:
             return []
         return [task for task in (self._main, *(self._tasks or ())) if not task.done()]
 
-    def generators(self) -> list[AsyncGenerator[Any, Any]]:
+    def generators(self) -> list[AsyncGeneratorType[Any, Any]]:
         """Every async generator that was started and has not finished."""
         return [generator for generator in self._generators or () if generator.ag_frame is not None]
+
+    def alarms(self) -> list[TimerCallback]:
+        """Every unnamed timer that is set."""
+        return list((self._alarms or {}).values())
+
+    def close(self) -> None:
+        """The process has ended: part from the loop, so that both are freed at once and not by a collection."""
+        if self._loop is not None:
+            self._loop.owner = _NOBODY
 
     # --- commands ---
 
@@ -681,10 +693,23 @@ class Execution:
 _FOREIGN = ("attached to a different loop", "is bound to a different event loop")
 
 
-async def _close(generator: AsyncGenerator[Any, Any]) -> None:
+async def _close(generator: AsyncGeneratorType[Any, Any]) -> None:
     await generator.aclose()
 
 
 def _describe(record: Record) -> str:
     when = datetime.fromtimestamp(record.time / 1_000_000, UTC)
     return f"record {record.seq}, {record.kind.name} {record.name!r}, written {when:%Y-%m-%d %H:%M:%S}Z"
+
+
+class _Nobody:
+    """The owner of a loop whose process has ended: there is nothing to do any more."""
+
+    def __getattr__(self, _name: str) -> Callable[..., None]:
+        return _ignore
+
+
+def _ignore(*_args: object, **_options: object) -> None: ...
+
+
+_NOBODY: Any = _Nobody()

@@ -179,7 +179,9 @@ class ProcessLoop(asyncio.AbstractEventLoop):
 
     # callbacks and timers
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Callback:
         if self._ready is None or events._get_running_loop() is not self:  # the latter: from another thread
             raise IOOutsideCheckpoint(
                 f"A future, task or lock of process {self.owner.process_id!r} was touched from outside that process",
@@ -189,20 +191,21 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         self._ready.append(handle)
         return handle
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> Any:
+    ) -> Callback:
         return self._set_timer(_microseconds(delay), callback, args, context)
 
-    def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Callback:
         return self._set_timer(_microseconds(when - self.time()), callback, args, context)
 
     def _set_timer(
         self, length: int, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
     ) -> Callback:
         if length <= 0:
-            handle: Callback = self.call_soon(callback, *args, context=context)
-            return handle
+            return self.call_soon(callback, *args, context=context)
         # Found again by its task, its length and its ordinal among equals, never by a global count: inserting or
         # swapping sleeps of different lengths must not make a long one fire early.
         if self._lengths is None:

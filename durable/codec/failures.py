@@ -43,7 +43,8 @@ def encode_error(codec: Codec, error: BaseException) -> bytes:
     Return *error* as bytes that `decode_error` reads. Never fails, whatever the exception is or does.
 
     The result is bounded: at most 20 exceptions (causes and members of groups), 16 384 characters of traceback and
-    2 000 of message for each, and 256 KiB for what restores them. An exception beyond that is described, not restored.
+    2 000 of message for each, and 256 KiB for what restores them. What is beyond that is a `StepError` when decoded; a
+    cause beyond that is only in the traceback.
     """
     return codec.encode(_Describer(codec).describe(error))
 

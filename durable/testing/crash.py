@@ -118,7 +118,7 @@ class CrashTest:
             level of a module.
         seconds: How long one life may take before the scenario counts as failed. Below the lease of the hosts, it
             proves that a restart does not wait for a lease.
-        under: A command to run everything under, as ``("strace", "-f", …)``.
+        server: A `CrashServer` that is running already: many scenarios may share one, and its imports.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class CrashTest:
         url: str = "sqlite:///{directory}/store.db",
         wrapper: Wrapper | None = None,
         seconds: float = 20.0,
-        under: Sequence[str] = (),
+        server: CrashServer | None = None,
     ) -> None:
         self.report = CrashReport(name_of(scenario))
         self._scenario = name_of(scenario)
@@ -137,18 +137,22 @@ class CrashTest:
         self._directory = directory
         self._url = url
         self._seconds = seconds
-        modules = [name.partition(":")[0] for name in (self._scenario, self._wrapper) if name]
-        self._server = CrashServer(modules, under)
+        self._modules = [name.partition(":")[0] for name in (self._scenario, self._wrapper) if name]
+        self._owned = None if server is not None else CrashServer()
+        self._server = self._owned if server is None else server
         self._unbroken: Mapping[str, Any] | None = None
 
     def __enter__(self) -> Self:
-        self._server.__enter__()
+        if self._owned is not None:
+            self._owned.__enter__()
+        self._server.prepare(self._modules)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._server.__exit__(kind, error, traceback)
+        if self._owned is not None:
+            self._owned.__exit__(kind, error, traceback)
 
     def unbroken(self) -> Mapping[str, Any]:
         """What a run without a kill comes to: "outcome", "error", "processes". Raises `AssertionError` if it is bad."""

@@ -25,30 +25,21 @@ from durable.testing.crash_life import Order, live
 
 
 class CrashServer:
-    """
-    Runs lives, one at a time; use as a context manager.
+    """Runs lives, one at a time; use as a context manager."""
 
-    Args:
-        modules: What to import before the first fork.
-        wrapper: A command to run the server under, as ``("strace", "-f", …)``.
-    """
-
-    def __init__(self, modules: Sequence[str], wrapper: Sequence[str] = ()) -> None:
-        self._modules = list(modules)
-        self._wrapper = list(wrapper)
+    def __init__(self) -> None:
         self._server: subprocess.Popen[str] | None = None
         self.stopped = 0  # id of the OS process of the life that stopped itself last
 
     def __enter__(self) -> Self:
         program = "from durable.testing.crash_server import serve; serve()"
         self._server = subprocess.Popen(
-            [*self._wrapper, sys.executable, "-c", program],
+            [sys.executable, "-c", program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
-        self.prepare(self._modules)
         return self
 
     def __exit__(

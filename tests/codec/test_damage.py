@@ -113,6 +113,13 @@ def test_damaged_failures(codec: Codec, position: int, byte: int) -> None:
     check(codec, bytes(data))
 
 
+@pytest.mark.parametrize("around", ["{}", "9201{}", "81a16b{}", "81{}01", "93c7000301{}", "9291{}c70003"])
+def test_a_mark_in_a_wrong_place(around: str) -> None:
+    """A mark that does not lead an array (alone, later in one, in a dict, in a tuple) raises `DecodeError`."""
+    with pytest.raises(DecodeError):
+        MessagePackCodec().decode(bytes.fromhex(around.format("c70003")))
+
+
 @pytest.mark.parametrize("depth", [1100, 100_000])
 def test_hostile_nesting(depth: int) -> None:
     """Bytes that open more arrays than the stack holds raise `DecodeError`."""

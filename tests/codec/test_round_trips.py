@@ -71,6 +71,8 @@ EXACT: list[Any] = [
     datetime(2026, 10, 25, 2, 30, fold=1), datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin")),
     datetime(2026, 3, 1, tzinfo=timezone(timedelta(hours=-3, minutes=-30, seconds=-7, microseconds=-1))),
     datetime(2026, 3, 1, tzinfo=timezone(timedelta(0), "Z")), time(1, 2, 3, 4), time(1, tzinfo=UTC), time(1, fold=1),
+    time(1, tzinfo=timezone(timedelta(microseconds=1))),
+    datetime(2026, 3, 1, tzinfo=timezone(timedelta(microseconds=-1))),
     time(1, tzinfo=ZoneInfo("Asia/Kolkata")), datetime(2026, 3, 1).date(),
     timedelta(-1, 1, 1), timedelta.max, timedelta.min,
     Decimal("1.50"), Decimal("-0"), Decimal("sNaN123"), Decimal("-Infinity"), Decimal("1E+999999"), uuid4(),

@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from durable.testing.crash_server import CrashServer
+
 _IN_MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture(scope="package")
+def server() -> Iterator[CrashServer]:
+    """One fork server for all scenarios, so that they share its imports."""
+    with CrashServer() as server:
+        yield server
 
 
 @pytest.fixture

@@ -53,7 +53,9 @@ def steal(place: Path, wrapper: Wrapper | None = None) -> Evidence:
         )
         for life in (0, 1)
     ]
-    with CrashServer(modules) as first, CrashServer(modules) as second:
+    with CrashServer() as first, CrashServer() as second:
+        first.prepare(modules)
+        second.prepare(modules)
         first.live(orders[0])
         second.live(orders[1])
         first.go_on(orders[0])

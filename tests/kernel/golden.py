@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from durable.codec import JsonCodec
+from durable.codec import JsonCodec, encode_error
 from durable.journal import Kind, Record
 from durable.process import Event, Process
-from tests.kernel.driver import PYTHON, ActionFailed, Driver, Make, encode_error, program_of
+from tests.kernel.driver import PYTHON, ActionFailed, Driver, Make, program_of
 
 RELEASE = "0.1.0"
 JOURNALS = Path(__file__).parent.parent / "journals"

@@ -264,7 +264,7 @@ def test_waiting_for_futures_without_a_determined_order_is_refused() -> None:
     async def code(proc: Process, trace: list[Any]) -> None:
         both = asyncio.gather(proc.get(1, "a"), proc.get(2, "b"))
         try:
-            await asyncio.wait([both, asyncio.create_task(proc.get(3, "c"))])
+            await asyncio.wait([both, asyncio.create_task(proc.get(3, "c"))])  # type: ignore[type-var]
         except InvalidAction:
             trace.append("refused")
         done, _ = await asyncio.wait([both])
@@ -284,7 +284,7 @@ def test_a_coroutine_in_place_of_an_action_is_refused_with_the_line_to_write() -
     async def code(proc: Process, trace: list[Any]) -> None:
         for method in (proc.do, proc.get):
             try:
-                await method(work(), "name")  # type: ignore[arg-type, operator]
+                await method(work(), "name")  # type: ignore[call-overload]
             except InvalidAction as error:
                 trace.append("await proc.do(lambda: " in str(error))
         await proc.get(1, "name")

@@ -117,6 +117,16 @@ async def test_change_by_others_is_noticed(path: Path, child: StartChild, open_s
     assert loop.time() - began >= 0.05
 
 
+async def test_wait_ends_with_the_object(open_store: OpenStore) -> None:
+    """A wait that is under way when its storage object is closed just ends."""
+    storage = await open_store()
+    waiting = asyncio.create_task(storage.wait_for_change(60))
+    await asyncio.sleep(0)
+    await storage.close()
+    async with asyncio.timeout(20):
+        await waiting
+
+
 async def test_change_before_an_own_write_is_noticed(open_store: OpenStore) -> None:
     """A write by others that an own write follows is not forgotten."""
     storage, other = await open_store(), await open_store()

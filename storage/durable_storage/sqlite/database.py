@@ -191,20 +191,22 @@ class Database:
         size at the last checkpoint is the sign that there is much to move again. Failure costs nothing but space: the
         next call tries again.
         """
+        if self._connection is None:  # closed: the lock may be, too
+            return
         try:
             size = os.stat(self.path + "-wal").st_size
             if size <= self._checkpoint_at:
                 return
             with self.lock:
-                busy, frames, moved = self._opened().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                busy, frames, moved = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 complete = not busy and frames == moved
                 if complete and size > _TRUNCATE_AT:
-                    self._opened().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                     size = 0
             self._checkpoint_at = max(size, _CHECKPOINT_AT) if complete else size + _CHECKPOINT_AT
         except FileNotFoundError:
             return
-        except (sqlite3.Error, OSError, StorageError) as error:
+        except (sqlite3.Error, OSError) as error:
             _logger.warning("a checkpoint of %s failed: %s", self.path, error)
 
 

@@ -85,6 +85,7 @@ class StoreLock:
             if self.users == 0 and _store_locks.get(self.path) is self:
                 del _store_locks[self.path]
                 os.close(self._descriptor)
+                self._descriptor = -1  # never the number of somebody else's file
 
     def __enter__(self) -> None:
         self._thread_lock.acquire()

@@ -197,7 +197,7 @@ class SqliteStorage:
         database, _ = self._usable()
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
-        while not database.has_changed():
+        while database is self._database and not database.has_changed():
             rest = until - loop.time()
             if rest <= 0:
                 return
