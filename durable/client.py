@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Collection
 from datetime import timedelta
 from secrets import randbits
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, overload
 from uuid import uuid4
 
 from durable._host.clock import Clock, SystemClock, to_datetime
@@ -48,6 +48,7 @@ from durable.storage import (
 )
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 History = list[HistoryEntry]  # by this name where `list` is the method
 
@@ -241,6 +242,10 @@ class ProcessClient:
 
     # --- act ---
 
+    @overload
+    async def raise_event(self, id: str, event: Event[T], payload: T, *, key: str | None = None) -> None: ...
+    @overload
+    async def raise_event(self, id: str, event: str, payload: Any = None, *, key: str | None = None) -> None: ...
     async def raise_event(
         self, id: str, event: Event[Any] | str, payload: Any = None, *, key: str | None = None
     ) -> None:

@@ -96,8 +96,8 @@ class ProcessHost(ProcessClient):
         try:
             self._endings = Endings(self._storage)
             self._endings.owned = self._owns
-            await self._begin_session()
             await self._storage.resume_stalled(self._queues, self._clock.now())
+            await self._begin_session()
         except BaseException:
             await self._storage.close()
             raise
@@ -145,9 +145,9 @@ class ProcessHost(ProcessClient):
                 loop.remove_signal_handler(number)
 
     async def _begin_session(self) -> None:
-        self._session = HostSession(self._storage, self._name, self._lease, self._lost)
-        session = await self._session.begin()
         await self._storage.bury()
+        self._session = HostSession(self._storage, self._name, self._lease, self._lost)
+        session = await self._session.begin()  # the last thing that may fail: from here on its lease is renewed
         self._key_salt = session % (1 << 12)
         self._writer = Writer(self._storage, session, self._lost)
         self._engine = Engine(
@@ -169,12 +169,10 @@ class ProcessHost(ProcessClient):
         )
 
     def _lost(self) -> None:
-        """This session is dead: let go of everything it had, and begin another."""
+        """This session is dead, or an answer to it was lost: let go of everything it had, and begin another."""
         if self._recovering is not None or not self._is_open:
             return
-        logger.error(
-            "Session %d of host %s was declared dead; its processes go on elsewhere", self._session.id, self._name
-        )
+        logger.error("Session %d of host %s is over; it begins another, its processes go on", self._session.id, self._name)
         self._engine.close()
         self._writer.close()
         self._recovering = asyncio.create_task(self._recover(), name="durable: begin another session")
@@ -182,7 +180,7 @@ class ProcessHost(ProcessClient):
     async def _recover(self) -> None:
         pause = 0.1
         await self._claims.end()
-        await self._session.end(cleanly=False)
+        await self._session.end(cleanly=True)  # a dead one stays dead; a living one must not keep its processes
         while True:
             try:
                 await self._begin_session()
@@ -210,6 +208,7 @@ class ProcessHost(ProcessClient):
     # --- the short way to processes that are here ---
 
     async def _create(self, invocation: Invocation[Any], id: str, payload: bytes) -> ProcessRow | None:
+        self._check_session()
         definition = invocation.definition
         mine = definition.queue in self._queues
         if mine and self._definitions.get(definition.name) is not definition:
@@ -252,6 +251,7 @@ class ProcessHost(ProcessClient):
 
     async def _send(self, id: str, kind: MailKind, name: str, key: str | None, payload: bytes) -> None:
         self._check_open()
+        self._check_session()
         resident = self._engine.by_id.get(id)
         direct = kind in (MailKind.EVENT, MailKind.CANCEL) and not self._claims.has_mail(id)
         if resident is None or not direct or not resident.accepts_records():
@@ -289,10 +289,10 @@ class ProcessHost(ProcessClient):
     def _is_quiet(self) -> bool:
         return self._engine.is_quiet() and self._claims.is_quiet()
 
-    def _check_open(self) -> None:
-        if self._is_open and self._recovering is not None:
+    def _check_session(self) -> None:
+        # Only for what is written: who reads, or waits for a result, need not know that a session is being replaced.
+        if self._recovering is not None:
             raise HostClosed(f"Host {self._name} has lost its session and begins another", fix="try again in a moment")
-        super()._check_open()
 
 
 _POLL = 1.0  # longest seconds between two looks for work, where no hint comes

@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 from durable._host.collector import Collector
 from durable._host.tasks import start_task
@@ -87,6 +87,10 @@ class _Round:
         for future, delivery in zip(self.sent, result.deliveries, strict=True):
             if not future.done():
                 future.set_result(delivery)
+        self.written()
+
+    def written(self) -> None:
+        """Tell who waits only for that."""
         for waiting in self.waiting:
             if not waiting.done():
                 waiting.set_result(None)
@@ -115,7 +119,7 @@ class Writer:
 
     Args:
         session: The fence of every batch; None for a client.
-        lost: Called once when the store says that the session is dead.
+        lost: Called once when the session cannot go on: it is dead, or what the store answered is not known.
     """
 
     def __init__(self, storage: JournalStorage, session: int | None, lost: Callable[[], object]) -> None:
@@ -234,10 +238,20 @@ class Writer:
             round, self._round = self._round, _Round(self._session)
         else:
             return
+        commit = self._commit_again(round) if round.batch.number else self._commit(round)
+        self._committing = start_task(self._loop, commit)
+        self._committing.add_done_callback(partial(self._committed, round))
+
+    def _commit(self, round: _Round) -> Coroutine[Any, Any, BatchResult]:
         self._number += 1
         round.batch.number = self._number
-        self._committing = start_task(self._loop, self._storage.commit(round.batch))
-        self._committing.add_done_callback(partial(self._committed, round))
+        return self._storage.commit(round.batch)
+
+    async def _commit_again(self, round: _Round) -> BatchResult:
+        """After a failure, which may have hidden an answer: see what became of it before anything is written twice."""
+        if self._session is not None and await self._storage.last_batch(self._session) == round.batch.number:
+            raise _AnswerLost
+        return BatchResult() if round.is_empty() else await self._commit(round)
 
     def _committed(self, round: _Round, task: asyncio.Task[BatchResult]) -> None:
         self._committing = None
@@ -253,6 +267,11 @@ class Writer:
                 self._pump()
         elif isinstance(error, SessionLost):
             round.fail(error)
+            self.close()
+            self._lost()
+        elif isinstance(error, _AnswerLost):
+            logger.error("A batch was written and its answer lost: what it said is read again from the journals")
+            round.written()
             self.close()
             self._lost()
         else:
@@ -296,7 +315,7 @@ class Writer:
             error = _unexpected(error)
         logger.error("The store refused a batch, trying again in %.2f s: %s", self._retry_in, error)
         round.fail_callers(error)
-        if not round.is_empty():
+        if self._session is not None or not round.is_empty():
             self._queue.appendleft(round)
         self._retry = self._loop.call_later(self._retry_in, self._flush)
         self._retry_in = min(self._retry_in * 2, _RETRY_TO)
@@ -331,6 +350,10 @@ class Writer:
         rest.batch.mails, rest.sent, rest.waiting = whole.mails, round.sent, round.waiting
         rest.batch.progress = whole.progress
         self._queue.extendleft(reversed([*parts.values(), rest]))
+
+
+class _AnswerLost(Exception):
+    """The batch is on storage, but what the store answered is not known."""
 
 
 def _unexpected(error: BaseException) -> StorageError:

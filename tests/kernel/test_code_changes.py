@@ -336,6 +336,24 @@ def test_an_intent_held_for_later_code_is_not_run_again() -> None:
     assert driver.run.trace == ["StepInterrupted"]
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_task_that_is_to_be_cancelled_gets_no_recorded_value(fast: bool) -> None:
+    """A checkpoint reached with a pending cancellation is cancelled, though its record is there, fast or not."""
+
+    async def old(proc: Process, trace: list[Any]) -> None:
+        await proc.get(1, "x")
+
+    async def new(proc: Process, trace: list[Any]) -> None:
+        asyncio.current_task().cancel()  # type: ignore[union-attr]
+        try:
+            trace.append(await proc.get(1, "x"))
+        except asyncio.CancelledError:
+            trace.append("cancelled")
+
+    with replayed(program_of(new), journal_of(program_of(old)), fast=fast) as run:
+        assert run.trace == ["cancelled"]
+
+
 def test_arguments_the_code_no_longer_takes_stall() -> None:
     """A process whose function has another signature now stalls before any of its code runs."""
 

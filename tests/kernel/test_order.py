@@ -60,7 +60,22 @@ async def _as_completed(proc: Process, trace: list[Any]) -> None:
         trace.append(await next_done)
 
 
-@pytest.mark.parametrize("code", [_aborted_group, _cancelled_rest, _as_completed])
+async def _left_behind(proc: Process, trace: list[Any]) -> None:
+    async def child(number: int) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            trace.append(number)
+
+    try:
+        async with asyncio.timeout(5):
+            for next_done in asyncio.as_completed([child(number) for number in range(9)]):
+                await next_done
+    except TimeoutError:
+        pass
+
+
+@pytest.mark.parametrize("code", [_aborted_group, _cancelled_rest, _as_completed, _left_behind])
 def test_sets_of_tasks_iterate_the_same_way_every_time(code: Callable[..., Coroutine[Any, Any, Any]]) -> None:
     """An aborted `TaskGroup`, the rest of a `wait`, and coroutines in `as_completed` have one order in 200 runs."""
     traces = set()

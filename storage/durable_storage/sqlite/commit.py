@@ -4,7 +4,7 @@ How one batch is applied, inside the transaction that the caller has begun and w
 The order is that of the batch's fields. Nothing here goes row by row while there is no conflict: rows are written by
 `executemany`, and what must be known of many processes comes from one query. Ownership is checked by one query over
 the distinct processes of the batch, which also returns the length of their journals, so that a gap or a second writer
-is refused before a row is written. (A trigger on ``record`` cost three times as much, at every row.)
+is refused before a row is written.
 """
 
 from __future__ import annotations
