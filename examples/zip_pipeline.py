@@ -6,7 +6,7 @@ compensation: whatever goes wrong, Ctrl-C included, no part of an archive stays 
 it again: what was packed is not packed again. The same id is the same archive, however often it is started.
 Memory stays the same for files of any size. It only ever waits for its own actions, so it is never parked.
 
-    python -m examples.zip_pipeline                            the files of this repository, into build/zip-pipeline
+    python -m examples.zip_pipeline                                   this repository, into build/zip-pipeline
     python -m examples.zip_pipeline FILES… --to s3://bucket/folder    other files and folders, into any object store
 """
 
@@ -230,6 +230,9 @@ def main(arguments: list[str]) -> int:
             archive = run(invocation, id=id, url=journal, watch=bar.show)
     except ProcessCancelled:
         print("cancelled; nothing is left behind")
+        return 130
+    except KeyboardInterrupt:
+        print("interrupted; start it again to go on")
         return 130
     finally:
         after = asyncio.run(steps(journal, id))

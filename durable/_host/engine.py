@@ -9,6 +9,7 @@ session. What a process does between is `resident`; what is written goes through
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
@@ -85,6 +86,7 @@ class Engine:
         self._early: dict[int, list[InboxItem]] = {}  # mail for processes that are just coming or going
         self._adopting = 0
         self._loop = asyncio.get_running_loop()
+        atexit.register(self.abandon)
 
     # --- in ---
 
@@ -323,8 +325,14 @@ class Engine:
 
     # --- the host leaves ---
 
+    def abandon(self) -> None:
+        """Python ends and nobody has left the host: run nothing of any process here either."""
+        for resident in self.residents.values():
+            resident.let_go()
+
     def close(self) -> None:
         """Let go of everything, running none of it: what is not finished goes on elsewhere."""
+        atexit.unregister(self.abandon)
         self.draining = True
         self.watchdog.close()
         self.timers.close()

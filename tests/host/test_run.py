@@ -24,7 +24,7 @@ async def count(proc: Process, numbers: int) -> int:
 @process
 async def interrupted(proc: Process) -> None:
     try:
-        await proc.do(lambda: os.kill(os.getpid(), signal.SIGINT), "Ctrl-C pressed")
+        proc.progress(1, 2, "waiting")
         await proc.event("never")
     finally:
         await proc.do(lambda: ran.append("cleaned up"), "cleaned up")
@@ -52,8 +52,14 @@ def test_it_can_be_watched() -> None:
 
 def test_ctrl_c_cancels_and_lets_it_compensate() -> None:
     """The first SIGINT reaches the process as its cancellation; `run` raises `ProcessCancelled` when it is through."""
+
+    def press_ctrl_c(status: ProcessStatus) -> None:
+        if status.progress is not None and not ran:
+            ran.append("pressed")
+            os.kill(os.getpid(), signal.SIGINT)
+
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(ProcessCancelled, match="keyboard"):
-        run(interrupted(), id="one", url="memory://")
-    assert ran == ["cleaned up"]
+        run(interrupted(), id="one", url="memory://", watch=press_ctrl_c)
+    assert ran == ["pressed", "cleaned up"]
     assert signal.getsignal(signal.SIGINT) is before

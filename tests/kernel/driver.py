@@ -157,7 +157,9 @@ class Driver:
         make: As for `Run`.
         choices: Decides every move.
         events: Names that may be raised.
-        disturb: Whether cancellation, crashes, failures and late records may happen.
+        disturb: Whether cancellation, crashes and failures may happen.
+
+    ``ran`` counts how often each action was started: a host starts it at once, and may die before it records the end.
     """
 
     def __init__(
@@ -218,6 +220,8 @@ class Driver:
                 case _:
                     assert slot is not None
                     self.open[slot] = command
+                    if isinstance(command, RunAction) and not command.interrupted:
+                        self.ran[command.name] = self.ran.get(command.name, 0) + 1
 
     def _cancelled(self, slot: Slot) -> None:
         command = self.open.pop(slot)  # a KeyError here: something was cancelled that the host was never asked for
@@ -312,7 +316,6 @@ class Driver:
         if command.interrupted:
             error = StepInterrupted(f"{command.name} may have run")
             return self.record(Kind.FAILED, command.name, encode_error(self.codec, error))
-        self.ran[command.name] = self.ran.get(command.name, 0) + 1
         outcome = self._choices.pick(6) if self._disturb else 0
         if outcome == 1:
             self.record(Kind.FAILED, command.name, encode_error(self.codec, ActionFailed(command.name)))

@@ -26,7 +26,7 @@ REFUSED: list[tuple[Callable[[Process], Coroutine[Any, Any, Any]], type[Exceptio
     (lambda proc: proc.do(7, "name"), InvalidAction),  # type: ignore[call-overload]
     (lambda proc: proc.do(lambda: 1, "name", retry=Retry(), at_most_once=True), InvalidDefinition),
     (lambda proc: proc.do(lambda: 1, "name", timeout=timedelta(0)), InvalidDefinition),
-    (lambda proc: proc.delay(datetime(2030, 1, 1), "name"), InvalidDefinition),  # noqa: DTZ001
+    (lambda proc: proc.delay(datetime(2030, 1, 1), "name"), InvalidDefinition),
     (lambda proc: proc.delay(60, "name"), InvalidDefinition),  # type: ignore[arg-type]
     (lambda proc: proc.event("x", timeout=60), InvalidDefinition),  # type: ignore[call-overload]
 ]

@@ -33,7 +33,7 @@ def test_a_request_arrives_at_the_await_and_compensation_runs() -> None:
     assert driver.end.kind is Kind.CANCELLED
     assert driver.outcome() == "a change of mind"
     assert driver.run.trace == [("why", "a change of mind"), 4]
-    assert driver.ran == {"booked": 1, "unbooked": 1}
+    assert driver.ran == {"booked": 1, "paid": 1, "unbooked": 1}
     driver.check_replays()
 
 

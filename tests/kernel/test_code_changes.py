@@ -45,6 +45,7 @@ def go_on(make: Make, journal: Sequence[Record]) -> Driver:
     """Deploy other code under a journal, and run it to its end."""
     driver = Driver(make, disturb=False)
     driver.run.drop()
+    driver.ran.clear()
     driver.journal, driver.now = list(journal), journal[-1].time
     driver.recover()
     driver.go()
@@ -125,10 +126,13 @@ def test_another_kind_under_the_same_name_stalls_at_once(was: str, becomes: str,
         await proc.get(1, "mark")
 
     async def new(proc: Process, trace: list[Any]) -> None:
+        async def beside() -> None:
+            trace.append("code ran on")
+
         if held:
             await proc.get(1, "mark")  # by now the records of the other are there
         try:
-            await ask(proc, becomes)
+            await asyncio.gather(ask(proc, becomes), *([beside()] if held else []))
         finally:
             trace.append("code ran on")
 
