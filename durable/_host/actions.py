@@ -51,7 +51,7 @@ class Owner(Protocol):
 class Attempt:
     """One try of one action."""
 
-    __slots__ = ("command", "let_go", "owner", "step", "task", "timer")
+    __slots__ = ("awaitable", "command", "let_go", "owner", "step", "task", "timer")
 
     step: Step
 
@@ -59,6 +59,7 @@ class Attempt:
         self.owner = owner
         self.command = command
         self.let_go = False
+        self.awaitable: Awaitable[Any] | None = None  # until its task has taken its first step
         self.task: asyncio.Future[Any] | None = None
         self.timer: Timer | None = None
 
@@ -98,8 +99,7 @@ class Actions:
         attempt.step.cancelled = True
         if attempt.timer is not None:
             attempt.timer.cancel()
-        if attempt.task is not None:
-            attempt.task.cancel()
+        self._stop(attempt)
         attempt.timer = self._timers.add(self._now() + _PATIENCE, self._warn, attempt)
 
     def forget(self, attempt: Attempt) -> None:
@@ -109,8 +109,7 @@ class Actions:
         attempt.owner = _NOBODY
         if attempt.timer is not None:
             attempt.timer.cancel()
-        if attempt.task is not None:
-            attempt.task.cancel()
+        self._stop(attempt)
 
     async def drain(self, seconds: float) -> None:
         """Wait until nothing runs, *seconds* at most."""
@@ -163,9 +162,11 @@ class Actions:
             attempt.task = awaitable
             awaitable.add_done_callback(partial(self._future_done, attempt))
         else:
+            attempt.awaitable = awaitable
             attempt.task = start_task(self._loop, self._drive(attempt, awaitable), context)
 
     async def _drive(self, attempt: Attempt, awaitable: Awaitable[Any]) -> None:
+        attempt.awaitable = None
         try:
             result = await awaitable
         except (KeyboardInterrupt, SystemExit) as error:
@@ -175,6 +176,18 @@ class Actions:
             self._ended(attempt, None, error)
         else:
             self._ended(attempt, result, None)
+
+    def _stop(self, attempt: Attempt) -> None:
+        if attempt.task is None:
+            return
+        attempt.task.cancel()
+        if attempt.awaitable is not None:  # before 3.12: a task that is cancelled before its first step runs none of it
+            attempt.task.add_done_callback(partial(self._never_began, attempt, attempt.awaitable))
+
+    def _never_began(self, attempt: Attempt, awaitable: Awaitable[Any], _task: asyncio.Future[Any]) -> None:
+        if inspect.iscoroutine(awaitable):
+            awaitable.close()
+        self._ended(attempt, None, asyncio.CancelledError())
 
     def _future_done(self, attempt: Attempt, future: asyncio.Future[Any]) -> None:
         if future.cancelled():

@@ -226,6 +226,11 @@ class Engine:
             self.writer.show(resident.key, payload)
         self._changed(resident.id, None)
 
+    def show_last(self, resident: Resident) -> None:
+        """The process is about to leave: its last report is written whatever the pause since the one before."""
+        if (payload := self.progress.get(resident.id)) is not None:
+            self.writer.show(resident.key, payload)
+
     def is_quiet(self) -> bool:
         """Whether nothing runs, is written or is being taken in: only time or the outside can change anything."""
         return not self.actions.running and not self._adopting and self.writer.is_quiet()
@@ -274,6 +279,7 @@ class Engine:
 
     def _park(self, resident: Resident) -> None:
         resident.leaving = True
+        self.show_last(resident)
         change = Park(resident.key, resident.wake_at(), resident.mail)
         self.writer.settle(change, lambda held: self._parked(resident, change, held))
 

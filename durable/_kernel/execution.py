@@ -495,8 +495,16 @@ class Execution:
     def _deliver_cancellation(self, cancelled: Sequence[ProcessTask], reason: str | None = None) -> None:
         tasks = [self._main, *(self._tasks or ())]
         before = [task.cancelling() for task in tasks]
-        for task in cancelled:
-            task.cancel(reason)
+        try:
+            for task in cancelled:
+                task.cancel(reason)
+        except RecursionError:  # asyncio follows who waits for whom; no code of the process has run yet
+            return self._stall(
+                DurableError(
+                    f"Process {self.process_id!r} cannot be cancelled: tasks of it wait for each other in a circle",
+                    fix="deploy code without the circle, then resume the process; or terminate it",
+                )
+            )
         # Delivered, so taken back at once: `timeout` and `TaskGroup` in the compensation count from zero again.
         for task, count in zip(tasks, before, strict=True):
             while task.cancelling() > count:

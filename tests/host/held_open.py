@@ -268,6 +268,21 @@ async def interrupt(url: str) -> None:
         await asyncio.Event().wait()
 
 
+@process
+async def interrupted(proc: Process) -> None:
+    """Where a Ctrl-C happens to strike: in the code of a process."""
+    await proc.get(1, "first")
+    raise KeyboardInterrupt
+
+
+async def interrupt_step(url: str) -> None:
+    """Ctrl-C while the code of one process runs: that step is void, and the others notice nothing."""
+    async with ProcessHost(url, [held, touched, interrupted]) as host:
+        await start_all(host)
+        await host.start(interrupted(), id="interrupted")
+        await asyncio.Event().wait()
+
+
 async def park(url: str) -> None:
     """What can be parked is parked; what cannot stays in memory until the host is left."""
     async with ProcessHost(url, [held, touched], park_after=timedelta(milliseconds=1)) as host:

@@ -213,3 +213,27 @@ def test_asked_and_given_up_in_one_step_is_never_heard_of() -> None:
     assert list(driver.open) == [("checkpoint", "only this")]
     assert driver.late == []
     driver.check_replays()
+
+
+def test_a_circle_of_tasks_stalls_when_it_is_cancelled() -> None:
+    """Tasks that wait for each other cannot be cancelled by asyncio: the process stalls, and `feed` does not raise."""
+
+    async def code(proc: Process, trace: list[Any]) -> None:
+        tasks: list[asyncio.Task[Any]] = []
+
+        async def wait_for(other: int) -> None:
+            await asyncio.gather(tasks[other])
+
+        tasks += [asyncio.create_task(wait_for(1)), asyncio.create_task(wait_for(0))]
+        if await proc.get(True, "return"):
+            return
+        await asyncio.gather(*tasks)
+
+    for wanted in (True, False):
+        driver = Driver(program_of(code))
+        del driver.open["checkpoint", "return"]
+        driver.record(Kind.VALUE, "return", driver.codec.encode(wanted))
+        if not wanted:
+            driver.cancel()
+        assert "in a circle" in str(driver.run.execution.stalled)
+        driver.check_replays()
