@@ -172,7 +172,9 @@ class ProcessHost(ProcessClient):
         """This session is dead, or an answer to it was lost: let go of everything it had, and begin another."""
         if self._recovering is not None or not self._is_open:
             return
-        logger.error("Session %d of host %s is over; it begins another, its processes go on", self._session.id, self._name)
+        logger.error(
+            "Session %d of host %s is over; it begins another, its processes go on", self._session.id, self._name
+        )
         self._engine.close()
         self._writer.close()
         self._recovering = asyncio.create_task(self._recover(), name="durable: begin another session")

@@ -244,7 +244,8 @@ class Process:
         return Timeout(self._execution, self._name(name), length)
 
     def _name(self, name: str) -> str:
-        return check_name(self._prefix + check_name(name, "checkpoint name"), "checkpoint name")
+        check_name(name, "checkpoint name")
+        return check_name(self._prefix + name, "checkpoint name") if self._prefix else name
 
     def _check_length(self, length: object, what: str, name: str) -> None:
         if isinstance(length, timedelta) or (isinstance(length, datetime) and length.tzinfo is not None):

@@ -19,7 +19,6 @@ from contextvars import Context, copy_context
 from functools import partial
 from types import CodeType, FunctionType
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 from durable._host.tasks import start_task
 from durable._host.threads import Threads
@@ -253,13 +252,19 @@ _NOBODY = _Nobody()
 
 # --- loop or thread? ---
 
-_on_loop: WeakKeyDictionary[CodeType, bool] = WeakKeyDictionary()
+_on_loop: dict[CodeType, bool] = {}
+_CODES = 10_000  # how many to remember: programs have fewer, unless they make code as they run
 _SAYS_IT_NEEDS_THE_LOOP = ("no running event loop", "There is no current event loop")
 _BEFORE_THE_CALLEE = frozenset({"RESUME", "COPY_FREE_VARS", "MAKE_CELL", "PUSH_NULL", "NOP", "CACHE"})
 
 
 def runs_on_loop(action: Callable[[], Any]) -> bool:
     """Whether *action* is to be called on the event loop, because it gives an awaitable."""
+    known = _on_loop.get(getattr(action, "__code__", None))  # type: ignore[arg-type]
+    return _find_out(action) if known is None else known
+
+
+def _find_out(action: Callable[[], Any]) -> bool:
     function = _function_of(action)
     code = getattr(function, "__code__", None)
     if code is None:
@@ -270,7 +275,7 @@ def runs_on_loop(action: Callable[[], Any]) -> bool:
         known = inspect.iscoroutinefunction(function) or (
             code.co_name == "<lambda>" and inspect.iscoroutinefunction(_callee(function, code))
         )
-        _on_loop[code] = known
+        _remember(action, on_loop=known)
     return known
 
 
@@ -281,6 +286,8 @@ def _needs_the_loop(error: BaseException | None) -> bool:
 def _remember(action: Callable[[], Any], *, on_loop: bool) -> None:
     code = getattr(_function_of(action), "__code__", None)
     if code is not None:
+        if len(_on_loop) >= _CODES:
+            _on_loop.clear()
         _on_loop[code] = on_loop
 
 

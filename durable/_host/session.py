@@ -64,7 +64,9 @@ class HostSession:
             try:
                 await self._storage.end_session(self.id)
             except StorageError as error:
-                logger.warning("Session %d could not be ended, so others wait until it counts as dead: %s", self.id, error)
+                logger.warning(
+                    "Session %d could not be ended, so others wait until it counts as dead: %s", self.id, error
+                )
 
     async def _keep_alive(self) -> None:
         while True:

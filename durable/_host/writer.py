@@ -73,21 +73,33 @@ class _Round:
         )
 
     def deliver(self, result: BatchResult) -> Iterator[None]:
+        interrupted: BaseException | None = None  # raised by one process, and no reason to forget the others
         for creation, created in self.created:
             row = result.taken_ids.get(creation.id)
             # Of several with one id in one batch the first was created, and its row is what the others hear of.
-            created(None if row is None or row.key == creation.key else row, None)
+            try:
+                created(None if row is None or row.key == creation.key else row, None)
+            except (KeyboardInterrupt, SystemExit) as interrupt:
+                interrupted = interrupt
             yield
         for resident, record in self.fed:
-            resident.feed(record)
+            try:
+                resident.feed(record)
+            except (KeyboardInterrupt, SystemExit) as interrupt:
+                interrupted = interrupt
             yield
         for key, settled in self.settled:
-            settled(key in result.held)
+            try:
+                settled(key in result.held)
+            except (KeyboardInterrupt, SystemExit) as interrupt:
+                interrupted = interrupt
             yield
         for future, delivery in zip(self.sent, result.deliveries, strict=True):
             if not future.done():
                 future.set_result(delivery)
         self.written()
+        if interrupted is not None:
+            raise interrupted
 
     def written(self) -> None:
         """Tell who waits only for that."""
@@ -284,11 +296,15 @@ class Writer:
         # Never inside a task: process code is stepped from here.
         self._pumping = True
         self._collector.pause()
-        if not self._deliver_slice(monotonic() + _SLICE):
-            self._loop.call_soon(self._pump)
-            return
-        self._pumping = False
-        self._tell_idle()
+        finished = False
+        try:
+            finished = self._deliver_slice(monotonic() + _SLICE)
+        finally:  # an interrupt goes its way, out of the loop; if that runs again, so do deliveries
+            if not finished:
+                self._loop.call_soon(self._pump)
+        if finished:
+            self._pumping = False
+            self._tell_idle()
 
     def _deliver_slice(self, until: float) -> bool:
         """Deliver until that moment; whether everything is delivered."""
@@ -328,15 +344,9 @@ class Writer:
             return parts.setdefault(key, _Round(self._session))
 
         whole = round.batch
-        residents: dict[int, Fed] = {}
         for (key, record), (resident, _) in zip(whole.records, round.fed, strict=True):
             part(key).batch.records.append((key, record))
             part(key).fed.append((resident, record))
-            residents[key] = resident
-        if len(residents) <= 1 and not round.created and not round.sent and not round.settled:
-            for resident in residents.values():
-                resident.refused(error)
-            return
         for key, number in zip(round.takers, whole.taken, strict=True):
             part(key).batch.taken.append(number)
             part(key).takers.append(key)
@@ -349,7 +359,15 @@ class Writer:
         rest.batch.creations, rest.created = whole.creations, round.created
         rest.batch.mails, rest.sent, rest.waiting = whole.mails, round.sent, round.waiting
         rest.batch.progress = whole.progress
-        self._queue.extendleft(reversed([*parts.values(), rest]))
+        rounds = [round for round in (*parts.values(), rest) if not round.is_empty()]
+        if len(rounds) > 1:
+            self._queue.extendleft(reversed(rounds))
+            return
+        logger.error("The store refuses what one process has to write, and its journal stays as it is: %s", error)
+        for only in rounds:
+            only.fail(error)
+        for resident in {resident for resident, _ in round.fed}:
+            resident.refused(error)
 
 
 class _AnswerLost(Exception):

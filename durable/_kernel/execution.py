@@ -2,8 +2,8 @@
 One process, replayed: `feed` a record, get commands.
 
 Belongs here: what each kind of record does to a process, the life of its function from start to end, and which
-commands are outstanding. Not here: how records are found by name (`checkpoints`), how callbacks run (`loop`), what a
-process may write (`durable.process`).
+commands are outstanding. Not here: how records are found by name (`checkpoints`), how callbacks run (`loop`), what
+can be wrong (`problems`), what a process may write (`durable.process`).
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import zlib
 from asyncio.events import _get_running_loop
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from operator import attrgetter
 from types import AsyncGeneratorType
 from typing import Any, NamedTuple
 
+from durable._kernel import problems
 from durable._kernel.checkpoints import ANSWERS, ArrivedEvent, Ask, Checkpoints
 from durable._kernel.commands import (
     Alarm,
@@ -37,15 +38,7 @@ from durable._kernel.commands import (
 )
 from durable._kernel.loop import ProcessLoop, ProcessTask, TimerCallback
 from durable.codec import Codec, decode_error, encode_error
-from durable.errors import (
-    CorruptJournal,
-    Drift,
-    DuplicateCheckpoint,
-    DurableError,
-    IOOutsideCheckpoint,
-    NewerFormat,
-    NonDeterminismError,
-)
+from durable.errors import DurableError
 from durable.journal import ENDS, Kind, Record
 
 KERNEL_VERSION = 1
@@ -150,7 +143,7 @@ class Execution:
         the choices of the process are the same either way.
         """
         self.replaying = True
-        if fast and not self._program.renames:
+        if fast:
             self._upcoming = records
         self._position = 0
         while self._position < len(records):
@@ -205,29 +198,18 @@ class Execution:
                 case _:
                     self._answer(record)
         except Exception as error:  # a payload that cannot be read; no code of the process has run yet
-            return self._stall(self._unreadable(record, error))
+            return self._stall(problems.unreadable(self.process_id, record, error))
         if self._end is not None:
             self._finish()  # something arrived between the end and its record: list it
 
     def _start(self, record: Record) -> None:
         version, _python, args, kwargs, timeout = self._codec.decode(record.payload)
         if version > KERNEL_VERSION:
-            return self._stall(
-                NewerFormat(
-                    f"Process {self.process_id!r} was started by kernel {version}, and this one is {KERNEL_VERSION}",
-                    fix="upgrade this library, then resume the process (nothing is lost)",
-                )
-            )
+            return self._stall(problems.newer_kernel(self.process_id, version, KERNEL_VERSION))
         try:
             coroutine = self._program.body(self, tuple(args), kwargs)
         except TypeError as error:
-            return self._stall(
-                NonDeterminismError(
-                    f"Process {self.process_id!r} was started with arguments that {record.name!r} takes no more",
-                    error=str(error),
-                    fix="give the new parameter a default, deploy, then resume the process",
-                )
-            )
+            return self._stall(problems.other_arguments(self.process_id, record.name, error))
         if timeout is not None:
             self._deadline = record.time + timeout
             self._emit(Deadline(self._deadline))
@@ -240,7 +222,7 @@ class Execution:
             self._apply(ask, record)
         elif (what := self._checkpoints.asked.get(name)) is not None:
             if record.kind not in ANSWERS[what]:  # else: too late, its waiter has gone
-                self._mismatch(what, name, record)
+                self._stall(problems.another_kind(self.process_id, what, name, record))
         else:
             if record.kind is Kind.TAKEN:  # reserved for its waiter: code that asks earlier must not get it
                 self._reserve(self._codec.decode(record.payload))
@@ -249,7 +231,7 @@ class Execution:
     def _apply(self, ask: Ask, record: Record, held: bool = False) -> None:
         kind = record.kind
         if kind not in ANSWERS[ask.what]:
-            return self._mismatch(ask.what, ask.name, record)
+            return self._stall(problems.another_kind(self.process_id, ask.what, ask.name, record))
         if kind is Kind.DONE or kind is Kind.VALUE:
             self._resolve(ask, self._codec.decode(record.payload))
         elif kind is Kind.FAILED:
@@ -269,7 +251,7 @@ class Execution:
     def _timer_set(self, ask: Ask, record: Record) -> None:
         what, due = self._codec.decode(record.payload)
         if what != ask.what:
-            return self._mismatch(ask.what, ask.name, record)
+            return self._stall(problems.another_kind(self.process_id, ask.what, ask.name, record))
         ask.due = due
         if due <= record.time:
             self._fired(ask, record)
@@ -305,7 +287,7 @@ class Execution:
         mailbox = self._checkpoints.mail()
         event = mailbox.find(number)
         if event is None:
-            return self._mismatch(ask.what, ask.name, record, "gives it an event that this code has given to another")
+            return self._stall(problems.event_given_twice(self.process_id, ask.name, record))
         value, _key = self._codec.decode(event.payload)
         if ask.promised == number:
             ask.promised = None
@@ -382,7 +364,7 @@ class Execution:
             try:
                 self._apply(ask, record, held=True)
             except Exception as error:
-                self._stall(self._unreadable(record, error))
+                self._stall(problems.unreadable(self.process_id, record, error))
         return ask
 
     def _given(self, what: str, name: str, kind: Kind) -> Given | None:
@@ -410,20 +392,11 @@ class Execution:
 
     def _claim_name(self, what: str, name: str) -> None:
         if _get_running_loop() is not self._loop:
-            raise IOOutsideCheckpoint(
-                f"Checkpoint {name!r} of process {self.process_id!r} was asked for outside its process function",
-                fix="an action cannot use checkpoints: ask for them in the process, and pass values to the action",
-            )
+            raise problems.outside_process(self.process_id, name)
         if name in self._program.renames:
-            raise DuplicateCheckpoint(
-                f"Process {self.process_id!r} used the checkpoint name {name!r}, which its definition renames",
-                fix="give it another name: records under this one belong to the checkpoint it is renamed to",
-            )
+            raise problems.renamed_name(self.process_id, name)
         if name in self._checkpoints.asked:
-            raise DuplicateCheckpoint(
-                f"Process {self.process_id!r} used the checkpoint name {name!r} a second time",
-                fix="give it a name of its own, or put the loop or branch around it into a `proc.scope(…)`",
-            )
+            raise problems.second_use(self.process_id, name)
         self._checkpoints.asked[name] = what
 
     # --- events, alarms, cancellation ---
@@ -499,12 +472,7 @@ class Execution:
             for task in cancelled:
                 task.cancel(reason)
         except RecursionError:  # asyncio follows who waits for whom; no code of the process has run yet
-            return self._stall(
-                DurableError(
-                    f"Process {self.process_id!r} cannot be cancelled: tasks of it wait for each other in a circle",
-                    fix="deploy code without the circle, then resume the process; or terminate it",
-                )
-            )
+            return self._stall(problems.circle_of_tasks(self.process_id))
         # Delivered, so taken back at once: `timeout` and `TaskGroup` in the compensation count from zero again.
         for task, count in zip(tasks, before, strict=True):
             while task.cancelling() > count:
@@ -562,13 +530,7 @@ class Execution:
     def _finish(self) -> None:
         drift = self._drift()
         if drift and self._program.strict:
-            return self._stall(
-                Drift(
-                    f"Process {self.process_id!r} is strict, and its journal holds what the code never asks for",
-                    recorded=", ".join(drift),
-                    fix="deploy code that asks for these checkpoints (see `renames=`), then resume the process",
-                )
-            )
+            return self._stall(problems.never_asked_for(self.process_id, drift))
         for ask in list(self._checkpoints.waiting.values()):
             self.withdraw(ask)
         self._alarms = None
@@ -587,17 +549,11 @@ class Execution:
             except Exception as refused:
                 refused.add_note(f"It is the result of process {self.process_id!r}.")
                 error = refused
-        if isinstance(error, RuntimeError) and any(words in str(error) for words in _FOREIGN):
-            error = self._foreign(error)
-        return End(Kind.ERRED, self._codec.encode((encode_error(self._codec, error), list(notes))), notes)
-
-    def _foreign(self, error: RuntimeError) -> IOOutsideCheckpoint:
-        refused = IOOutsideCheckpoint(
-            f"Process {self.process_id!r} waited for something of another event loop: {error}",
-            fix="wait for it in an action (`await proc.do(…)`); between processes share nothing, send events",
+        return End(
+            Kind.ERRED,
+            self._codec.encode((encode_error(self._codec, problems.explained(self.process_id, error)), list(notes))),
+            notes,
         )
-        refused.__cause__ = error
-        return refused
 
     def _collect_notes(self, drift: list[str]) -> list[str]:
         for task in self._failed or ():
@@ -666,28 +622,6 @@ class Execution:
                 return True
         return False
 
-    def _mismatch(
-        self, what: str, name: str, record: Record, but: str = "holds another kind of checkpoint of that name"
-    ) -> None:
-        self._stall(
-            NonDeterminismError(
-                f"Process {self.process_id!r} asked for {what} {name!r}, but its journal {but}",
-                journal=_describe(record),
-                code=f"{what} {name!r}",
-                fix="give the new checkpoint its own name and deploy, then resume the process (nothing is lost)",
-            )
-        )
-
-    def _unreadable(self, record: Record, error: Exception) -> DurableError:
-        if isinstance(error, DurableError):
-            return error
-        return CorruptJournal(
-            f"Process {self.process_id!r} has a record that makes no sense here",
-            journal=_describe(record),
-            error=repr(error),
-            fix="deploy the code and the codec that wrote it, then resume the process (nothing is lost)",
-        )
-
     def _stall(self, error: DurableError) -> None:
         """Stop where the process is: no code of it runs any more, not even a `finally`."""
         self.stalled = error
@@ -697,21 +631,14 @@ class Execution:
             self._loop.halt()
 
 
-# How asyncio says that a future, lock or queue belongs to another loop: the host's, or that of another process.
-_FOREIGN = ("attached to a different loop", "is bound to a different event loop")
-
-
 async def _close(generator: AsyncGeneratorType[Any, Any]) -> None:
     await generator.aclose()
 
 
-def _describe(record: Record) -> str:
-    when = datetime.fromtimestamp(record.time / 1_000_000, UTC)
-    return f"record {record.seq}, {record.kind.name} {record.name!r}, written {when:%Y-%m-%d %H:%M:%S}Z"
-
-
 class _Nobody:
     """The owner of a loop whose process has ended: there is nothing to do any more."""
+
+    process_id = "(ended)"
 
     def __getattr__(self, _name: str) -> Callable[..., None]:
         return _ignore

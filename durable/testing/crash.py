@@ -22,18 +22,18 @@ is "at least once". The report counts them, and says which kill came between the
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from durable.testing.crash_calls import CallPoint, live_with
 from durable.testing.crash_checks import Evidence, Repeat, Violation, repeats, violations
 from durable.testing.crash_life import Order, Scenario, Stage, Wrapper, name_of
 from durable.testing.crash_points import KillPoint, Moment
+from durable.testing.crash_report import CrashReport, Story
 from durable.testing.crash_server import CrashServer
 from durable.testing.crash_trace import read_trace
 
@@ -51,59 +51,6 @@ __all__ = [
 ]
 
 EVERY_MOMENT = tuple(Moment)
-
-
-class Story(NamedTuple):
-    """
-    One run of a scenario with its kills.
-
-    ``kills`` are those that happened; ``survived``: the last point was not reached.
-    """
-
-    kills: tuple[KillPoint | CallPoint, ...]
-    survived: bool
-    violations: tuple[Violation, ...]
-    repeats: tuple[Repeat, ...]
-
-
-@dataclass(slots=True)
-class CrashReport:
-    """What came of all stories of a scenario; its text is a table to read."""
-
-    scenario: str
-    stories: list[Story] = field(default_factory=list)
-
-    @property
-    def violations(self) -> list[Violation]:
-        """All rules broken, in all stories."""
-        return [violation for story in self.stories for violation in story.violations]
-
-    @property
-    def kills(self) -> int:
-        """How many lives were killed."""
-        return sum(len(story.kills) for story in self.stories)
-
-    @property
-    def repeats(self) -> Counter[tuple[str, str]]:
-        """How often an action was started again, by its checkpoint and the kill that explains it."""
-        return Counter((repeat.checkpoint, repeat.reason) for story in self.stories for repeat in story.repeats)
-
-    def check(self) -> Self:
-        """Return this report, or raise an `AssertionError` that is its text if a rule was broken or nobody was killed."""
-        if self.violations or not self.kills:
-            raise AssertionError(str(self))
-        return self
-
-    def __str__(self) -> str:
-        lines = [
-            f"{self.scenario}: {self.kills} kills in {len(self.stories)} stories, {len(self.violations)} violations"
-        ]
-        for story in self.stories:
-            where = ", then ".join(map(str, story.kills)) or "without a kill"
-            lines += [f"  {where}: {violation}" for violation in story.violations]
-        for (checkpoint, reason), times in sorted(self.repeats.items()):
-            lines.append(f"  started again {times} ×: {checkpoint!r}: {reason}")
-        return "\n".join(lines)
 
 
 class CrashTest:
@@ -138,27 +85,29 @@ class CrashTest:
         self._url = url
         self._seconds = seconds
         self._modules = [name.partition(":")[0] for name in (self._scenario, self._wrapper) if name]
-        self._owned = None if server is not None else CrashServer()
-        self._server = self._owned if server is None else server
+        self._server = CrashServer() if server is None else server
+        self._owns_server = server is None
         self._unbroken: Mapping[str, Any] | None = None
 
     def __enter__(self) -> Self:
-        if self._owned is not None:
-            self._owned.__enter__()
+        if self._owns_server:
+            self._server.__enter__()
         self._server.prepare(self._modules)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._owned is not None:
-            self._owned.__exit__(kind, error, traceback)
+        if self._owns_server:
+            self._server.__exit__(kind, error, traceback)
 
     def unbroken(self) -> Mapping[str, Any]:
         """What a run without a kill comes to: "outcome", "error", "processes". Raises `AssertionError` if it is bad."""
         if self._unbroken is None:
             place = self._place("unbroken")
-            order = replace(self._order(place, 0), wrapper="")  # what is right does not depend on what is around the store
+            order = replace(
+                self._order(place, 0), wrapper=""
+            )  # what is right does not depend on what is around the store
             self._server.live(order)
             report = order.read_report()
             evidence = Evidence(list(read_trace(order.trace)), report, report)

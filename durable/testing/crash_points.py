@@ -30,8 +30,8 @@ class Moment(StrEnum):
     When a life is killed, seen from one write.
 
     ``BEFORE``: the store was not asked yet. ``UNHEARD``: the store has written, the host does not know. ``AFTER``: the
-    host knows and has acted on it. (Whether a claim and the like will write is not known before, so `BEFORE` skips them:
-    the store is then as it was after the write before.)
+    host knows and has acted on it. (Whether a claim and the like will write is not known before, so `BEFORE` skips
+    them: the store is then as it was after the write before.)
     """
 
     BEFORE = "before"

@@ -1,5 +1,5 @@
 """
-The fork server of a crash test: an OS process that has imported everything and opened nothing, and forks a child per life.
+The fork server of a crash test: an OS process that has imported everything, opened nothing, and forks once per life.
 
 A fork costs a few milliseconds where a fresh interpreter costs half a second of imports. It is only sound because the
 server has no thread, no event loop and no store: nothing of that survives a fork.
@@ -80,7 +80,7 @@ class CrashServer:
         if "stopped" in answer:
             self.stopped = answer["stopped"]
             return False
-        killed = answer["signal"] == signal.SIGKILL
+        killed: bool = answer["signal"] == signal.SIGKILL
         if not killed and answer["status"] != 0:
             log = order.log.read_text(encoding="utf-8", errors="replace") if order.log.exists() else ""
             raise LifeFailed(f"Life {order.life} in {order.directory} ended with {answer}:\n{log[-4000:]}")

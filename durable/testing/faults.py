@@ -39,7 +39,7 @@ class FaultyStorage(StorageProxy):
         Let the next *times* calls of *operation* raise *error*.
 
         Args:
-            operation: A method of `JournalStorage` that may write: ``open``, ``begin_session``, ``commit``, ``claim``, …
+            operation: A method of `JournalStorage` that may write: ``open``, ``begin_session``, ``commit``, …
             times: How many calls fail, at least 1.
             applied: The call does its work before it fails.
         """

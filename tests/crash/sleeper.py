@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from durable import Process, ProcessHost, process
@@ -19,7 +20,7 @@ _LEASE = timedelta(seconds=0.4)  # waited for once: a stopped OS process still h
 
 @process
 async def stolen(proc: Process, life: int) -> list[int]:
-    return [await proc.do(lambda: _sleep(number), f"step {number}") for number in range(3)]
+    return [await proc.do(partial(_sleep, number), f"step {number}") for number in range(3)]
 
 
 async def _sleep(number: int) -> int:

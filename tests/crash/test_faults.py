@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from durable import Event, Process, ProcessClient, ProcessHost, ProcessNotFound, StorageError, StorageFull, process
+from durable import (
+    CorruptJournal,
+    Event,
+    Process,
+    ProcessClient,
+    ProcessHost,
+    ProcessNotFound,
+    StorageError,
+    StorageFull,
+    process,
+)
 from durable.storage import JournalStorage, open_storage
 from durable.testing.faults import FaultyStorage
 
@@ -18,7 +29,7 @@ SOON = timedelta(seconds=20)
 
 @process
 async def three_steps(proc: Process) -> list[int]:
-    return [await proc.do(lambda: _same(number), f"step {number}") for number in range(3)]
+    return [await proc.do(partial(_same, number), f"step {number}") for number in range(3)]
 
 
 async def _same(number: int) -> int:
@@ -67,7 +78,7 @@ async def test_a_process_goes_on_when_the_store_does(storage: FaultyStorage) -> 
 
     @process
     async def acting(proc: Process) -> list[int]:
-        return [await proc.do(lambda: act(number), f"step {number}") for number in range(2)]
+        return [await proc.do(partial(act, number), f"step {number}") for number in range(2)]
 
     async with ProcessHost(storage, [acting]) as host:
         handle = await host.start(acting(), id="one")
@@ -75,6 +86,24 @@ async def test_a_process_goes_on_when_the_store_does(storage: FaultyStorage) -> 
         assert ran == [0, 1]
         assert len(storage.failed) == 4
         assert [entry.kind for entry in await handle.history()] == ["STARTED", "DONE", "DONE", "COMPLETED"]
+
+
+@process
+async def nothing(proc: Process) -> None: ...
+
+
+async def test_a_refused_end_is_not_tried_for_ever(storage: FaultyStorage) -> None:
+    """A store that refuses the end of one process is not asked again and again, and the others go on."""
+    async with ProcessHost(storage, [nothing, three_steps]) as host:
+        created = asyncio.ensure_future(host.start(nothing(), id="refused"))
+        while not host._engine.by_id:
+            await asyncio.sleep(0)
+        storage.fail(CorruptJournal("Not the record that follows"))
+        await storage.has_failed()
+        await created
+        handle = await host.start(three_steps(), id="one")
+        assert await handle.result(SOON) == [0, 1, 2]
+        assert len(storage.failed) == 1
 
 
 async def test_an_event_for_a_resident_is_kept_through_a_failure(storage: FaultyStorage) -> None:
@@ -88,7 +117,7 @@ async def test_an_event_for_a_resident_is_kept_through_a_failure(storage: Faulty
 
 
 async def test_an_event_for_a_parked_process_gets_the_error(storage: FaultyStorage) -> None:
-    """Raising an event into the inbox of a parked process raises where it could not be written, and works afterwards."""
+    """Raising an event to a parked process raises where it could not be written, and works afterwards."""
     async with ProcessHost(storage, [wait_for_go], park_after=timedelta(milliseconds=1)) as host:
         handle = await host.start(wait_for_go(), id="one")
         await _parked(storage, "one")

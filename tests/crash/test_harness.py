@@ -1,4 +1,4 @@
-"""The harness proves itself: on an engine or store that is broken on purpose, it fails and says which rule was broken."""
+"""The harness proves itself: on a store that is broken on purpose it fails, and says which rule was broken."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def test_killed_inside_a_write(call: str, step: int, place: Path, server: CrashS
 
 @pytest.mark.parametrize(("call", "error", "step"), [("pwrite64", "ENOSPC", 11), ("fdatasync", "EIO", 3)])
 def test_a_failing_disk(call: str, error: str, step: int, place: Path, server: CrashServer) -> None:
-    """A disk that fails once, anywhere: what was acknowledged is kept, and the scenario ends right, at once or run again."""
+    """A disk that fails once, anywhere: what was acknowledged is kept, and the scenario ends right, maybe run again."""
     with CrashTest(run_compensation, place, server=server) as test:
         report = test.break_at_every_call(call, error, step=step).check()
     print(report)

@@ -13,4 +13,7 @@ def test_woken_after_theft(tmp_path: Path) -> None:
     evidence = steal(tmp_path)
     assert violations(evidence) == []
     assert evidence.report["outcome"] == "[0, 11, 12]"
-    assert [entry.facts["checkpoint"] for entry in evidence.entries("action") if entry.life == 0] == ["step 0", "step 1"]
+    assert [entry.facts["checkpoint"] for entry in evidence.entries("action") if entry.life == 0] == [
+        "step 0",
+        "step 1",
+    ]

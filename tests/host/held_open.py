@@ -114,7 +114,7 @@ async def in_except_base(proc: Process) -> None:
 async def in_bare_except(proc: Process) -> None:
     try:
         await proc.event("never")
-    except:  # noqa: E722 (that is the case)
+    except:
         note("bare except")
         raise
 

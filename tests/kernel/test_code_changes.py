@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 
 from durable._kernel.commands import Take
-from durable._kernel.execution import Program
-from durable.errors import DuplicateCheckpoint, DurableError, NonDeterminismError
+from durable._kernel.execution import KERNEL_VERSION, Program
+from durable.errors import DuplicateCheckpoint, DurableError, NewerFormat, NonDeterminismError
 from durable.journal import Kind, Record
 from durable.process import Process
 from tests.kernel.driver import (
@@ -356,6 +356,15 @@ def test_a_task_that_is_to_be_cancelled_gets_no_recorded_value(fast: bool) -> No
 
     with replayed(program_of(new), journal_of(program_of(old)), fast=fast) as run:
         assert run.trace == ["cancelled"]
+
+
+def test_a_journal_of_a_newer_kernel_stalls() -> None:
+    """A process started by a newer kernel runs nothing here and waits for the upgrade."""
+    payload = CODEC.encode((KERNEL_VERSION + 1, "3.11", (), {}, None))
+    run = Run(program_of(actions("a")))
+    run.execution.feed(Record(1, Kind.STARTED, "test", payload, START))
+    assert isinstance(run.execution.stalled, NewerFormat)
+    assert run.execution.tasks() == []
 
 
 def test_arguments_the_code_no_longer_takes_stall() -> None:
