@@ -184,18 +184,22 @@ class ProcessClient:
         return await created
 
     async def _check_same(self, invocation: Invocation[Any], payload: bytes, taken: ProcessRow) -> None:
-        first = (await self._storage.journal(taken.key))[0]
+        difference = ""
         if taken.definition == invocation.definition.name:
-            if first.payload == payload or self._codec.decode(first.payload)[2:4] == self._codec.decode(payload)[2:4]:
+            first = (await self._storage.journal(taken.key))[0]
+            if self._same_arguments(first.payload, payload):
                 return
+            difference = " with other arguments"
         raise ProcessExists(
-            f"Process {taken.id!r} exists already, as {taken.definition!r} with other arguments"
-            if taken.definition == invocation.definition.name
-            else f"Process {taken.id!r} exists already, as {taken.definition!r}",
+            f"Process {taken.id!r} exists already, as {taken.definition!r}{difference}",
             asked=repr(invocation),
             status=taken.status.value,
             fix="start it under another id, or with the arguments it was started with",
         )
+
+    def _same_arguments(self, recorded: bytes, asked: bytes) -> bool:
+        # Decoded both, because what is equal need not be encoded alike (sets, encryption).
+        return recorded == asked or bool(self._codec.decode(recorded)[2:4] == self._codec.decode(asked)[2:4])
 
     # --- look ---
 

@@ -114,7 +114,7 @@ class Drift(DurableError):
 
 
 class ProcessFailed(DurableError):
-    """A process failed with an exception that does not survive the journal as its own type (attributes as `StepError`)."""
+    """A process failed with an exception that does not survive the journal as its own type; facts as in `StepError`."""
 
     code = "D111"
 

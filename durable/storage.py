@@ -203,7 +203,7 @@ class JournalStorage(Protocol):
     """
 
     async def open(self) -> None:
-        """Create what is missing, migrate what is older, refuse what is newer or not ours. Safe when many open at once."""
+        """Create what is missing, migrate what is older, refuse what is newer or not ours; many may open at once."""
 
     async def close(self) -> None:
         """Let go of every connection, thread and lock. Sessions are not ended by this."""
@@ -211,7 +211,7 @@ class JournalStorage(Protocol):
     # sessions
 
     async def begin_session(self, host: str, lease: float) -> int:
-        """Register a new session, alive for *lease* seconds; *host* names it for people. Returns its id, never reused."""
+        """Register a session, alive for *lease* seconds; *host* names it for people. Returns its id, never reused."""
 
     async def renew(self, session: int, lease: float) -> bool:
         """Keep *session* alive for *lease* seconds from now; False if it is dead or ended (it never comes back)."""
@@ -220,7 +220,7 @@ class JournalStorage(Protocol):
         """End *session* cleanly: what it still owns may be claimed at once."""
 
     async def bury(self) -> int:
-        """Declare dead every session whose lease has run out, or whose OS process is known to be gone; returns how many."""
+        """Declare dead each session whose lease has run out or whose OS process is known to be gone; says how many."""
 
     async def last_batch(self, session: int) -> int:
         """Number of the last batch of *session* that was applied, 0 if none."""
@@ -248,8 +248,8 @@ class JournalStorage(Protocol):
 
     async def next_wake(self, queues: Collection[str]) -> int | None:
         """
-        The earliest ``wake_at`` of a process in *queues* that nobody owns, or None. While one is owned by a session that
-        is dead or ended the answer is 0, so that nobody sleeps over what `claim` would give.
+        The earliest ``wake_at`` of a process in *queues* that nobody owns, or None. While one is owned by a session
+        that is dead or ended the answer is 0, so that nobody sleeps over what `claim` would give.
         """
 
     async def resume_stalled(self, queues: Collection[str], now: int) -> int:

@@ -30,18 +30,22 @@ import warnings
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
 from functools import cache
+from importlib import import_module
 from typing import Any, TypeAlias, TypeGuard
-
-try:
-    import ctypes
-except ImportError:  # an interpreter built without libffi
-    _HAS_CTYPES = False
-else:
-    _HAS_CTYPES = True
 
 Suspendable: TypeAlias = (
     "types.CoroutineType[Any, Any, Any] | types.GeneratorType[Any, Any, Any] | types.AsyncGeneratorType[Any, Any]"
 )
+
+
+def _import_ctypes() -> Any:
+    try:
+        return import_module("ctypes")
+    except ImportError:  # an interpreter built without libffi
+        return None
+
+
+ctypes = _import_ctypes()
 
 SUSPENDABLE = (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)
 """The types that hold a suspended frame."""
@@ -91,7 +95,7 @@ _kept: list[object] = []
 
 def keep_for_ever(root: object) -> None:
     """Keep *root* and what it holds alive until the process of the interpreter is gone, unfinalized by its exit."""
-    if _HAS_CTYPES and hasattr(ctypes, "pythonapi"):
+    if ctypes is not None and hasattr(ctypes, "pythonapi"):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(root))  # a list would be emptied at the exit
     else:
         _kept.append(root)
@@ -109,7 +113,7 @@ def offset() -> int | None:
 
 def _find() -> int | None:
     """Find the one byte that tells created, suspended, executing and finished coroutines and generators apart."""
-    if not _HAS_CTYPES or sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
+    if ctypes is None or sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
         return None  # without a GIL another thread may look at the byte, and reference counts mean something else
     histories = [_history(_watched_coroutine), _history(_watched_generator)]
     size = min(kind.__basicsize__ for kind in SUSPENDABLE)

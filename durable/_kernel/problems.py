@@ -30,7 +30,7 @@ _FOREIGN = ("attached to a different loop", "is bound to a different event loop"
 
 def another_kind(process_id: str, what: str, name: str, record: Record) -> NonDeterminismError:
     return NonDeterminismError(
-        f"Process {process_id!r} asked for {what} {name!r}, but its journal has another kind of checkpoint of that name",
+        f"Process {process_id!r} asked for {what} {name!r}, but its journal has another kind of checkpoint there",
         journal=_describe(record),
         code=f"{what} {name!r}",
         fix="give the new checkpoint its own name and deploy, then resume the process (nothing is lost)",

@@ -76,7 +76,7 @@ class StorageContract:
         stateful_step_count=30,
         deadline=None,
         report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[*HealthCheck.__members__.values()],
     )
     clock: Clock
 

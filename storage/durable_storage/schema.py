@@ -8,6 +8,7 @@ until next year, or has ended, costs nothing when due ones are looked for. State
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -136,7 +137,7 @@ def process_row(values: tuple[Any, ...]) -> ProcessRow:
     return ProcessRow(key, id_, definition, queue, STATUSES[status], *others)
 
 
-def journal_record(values: tuple[Any, ...]) -> Record:
+def journal_record(values: Sequence[Any]) -> Record:
     """Make a `Record` of the columns of a ``record`` row without its key."""
     seq, kind, name, payload, time = values
     return Record(seq, _KINDS[kind], name, payload, time)

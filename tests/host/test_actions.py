@@ -147,7 +147,7 @@ async def test_a_retry_waits_and_tries_again(url: str) -> None:
 
 
 async def test_a_back_off_of_hours_survives_a_restart(url: str) -> None:
-    """The pause before the second attempt goes on where it was in the next host, and the first attempt is not repeated."""
+    """The pause before the second attempt goes on in the next host, and the first attempt is not repeated."""
     attempts: list[int] = []
 
     def flaky() -> str:
@@ -375,7 +375,7 @@ async def test_misuse_of_do_is_told_at_the_line(url: str) -> None:
             )
         ):
             try:
-                await attempt()
+                await attempt()  # type: ignore[no-untyped-call]
             except (InvalidAction, InvalidDefinition, ValueError) as error:
                 texts.append(f"{number}: {error}")
         return texts
@@ -411,7 +411,7 @@ async def test_the_loser_of_a_race_is_told_to_stop(url: str) -> None:
             raise
 
     @process
-    async def race(proc: Process) -> str:
+    async def race(proc: Process) -> str | None:
         fast = asyncio.create_task(proc.do(lambda: "fast", "fast"))
         other = asyncio.create_task(proc.do(slow, "slow"))
         done, _ = await asyncio.wait([fast, other], return_when=asyncio.FIRST_COMPLETED)

@@ -72,7 +72,7 @@ async def test_raising_to_nobody_is_an_error(url: str) -> None:
             await host.raise_event("ended", Number, 1)
         await host.start(collect(1), id="p")
         with pytest.raises(TypeError, match="int"):
-            await host.raise_event("p", Number, "one")  # type: ignore[arg-type]
+            await host.raise_event("p", Number, "one")  # type: ignore[misc]
         with pytest.raises(ProcessNotFound):
             await host.get("nobody").status()
         with pytest.raises(ProcessNotFound):
@@ -242,7 +242,7 @@ async def test_a_process_that_does_not_fit_its_journal_stalls_and_can_be_resumed
 
     async with ProcessHost(url, [version("do")]) as host:  # type: ignore[list-item]
         definition = host._definitions["job"]
-        await host.start(definition(), id="p")
+        await host.start(definition(), id="p")  # type: ignore[operator]
         while (await host.get("p").status()).waits_for != ("event 'go'",):
             await asyncio.sleep(0)
     async with ProcessHost(url, [version("get")]) as host:  # type: ignore[list-item]

@@ -58,7 +58,7 @@ async def test_a_parked_process_wakes_when_its_time_has_come(url: str) -> None:
 
 
 async def test_every_kind_of_wait_can_be_parked_and_goes_on(url: str) -> None:
-    """In timeouts, task groups, gather, queues, locks, `try/finally`: parked where it waits, then finished as if not."""
+    """In timeouts, task groups, queues, locks, `try/finally`: parked where it waits, then finished as if not."""
     unwound: list[str] = []
 
     async def in_group(proc: Process) -> int:
