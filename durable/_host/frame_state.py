@@ -77,7 +77,7 @@ def finish(owner: Suspendable) -> None:
 
 
 def _state(owner: object) -> int:
-    return ctypes.c_int8.from_address(id(owner) + _known_offset()).value
+    return int(ctypes.c_int8.from_address(id(owner) + _known_offset()).value)
 
 
 def _set_completed(owner: object, at: int) -> None:
