@@ -17,7 +17,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from functools import partial
-from types import CodeType, FunctionType
+from types import CodeType, CoroutineType, FunctionType
 from typing import Any, Protocol
 
 from durable._host.tasks import start_task
@@ -135,7 +135,7 @@ class Actions:
         except Exception as error:
             self._ended(attempt, None, error)
             return
-        if inspect.isawaitable(result):
+        if type(result) is CoroutineType or inspect.isawaitable(result):
             self._await(attempt, context, result)
         else:
             _remember(attempt.command.action, on_loop=False)  # it may block: the next time in a thread
@@ -157,7 +157,7 @@ class Actions:
             self._ended(attempt, result, error)
 
     def _await(self, attempt: Attempt, context: Context, awaitable: Awaitable[Any]) -> None:
-        if isinstance(awaitable, asyncio.Future):
+        if type(awaitable) is not CoroutineType and isinstance(awaitable, asyncio.Future):
             attempt.task = awaitable
             awaitable.add_done_callback(partial(self._future_done, attempt))
         else:

@@ -162,9 +162,11 @@ class Writer:
 
     def append(self, resident: Fed, record: Record) -> None:
         """Append *record* and feed it to *resident* once it is durable."""
-        self._round.batch.records.append((resident.key, record))
-        self._round.fed.append((resident, record))
-        self._want()
+        round = self._round
+        round.batch.records.append((resident.key, record))
+        round.fed.append((resident, record))
+        if not self._scheduled:
+            self._want()
 
     def take(self, key: int, number: int) -> None:
         """Delete an inbox item of process *key*, together with the record it became."""

@@ -14,6 +14,7 @@ from durable.testing.crash_checks import Evidence
 from durable.testing.crash_life import Order, Wrapper, name_of
 from durable.testing.crash_server import CrashServer
 from durable.testing.crash_trace import read_trace
+from durable_storage.sqlite.locks import StoreLock
 
 _LEASE = timedelta(seconds=0.4)  # waited for once: a stopped OS process still holds its locks, so only the lease tells
 
@@ -26,16 +27,21 @@ async def stolen(proc: Process, life: int) -> list[int]:
 async def _sleep(number: int) -> int:
     """In life 0, be stopped in step 1. What it returns tells the lives apart."""
     if number == 1 and _life == 0:
-        os.kill(os.getpid(), signal.SIGSTOP)
+        lock = StoreLock.share(_lock)
+        with lock._thread_lock:  # not in the middle of a write: whoever is stopped there stops everybody on the store
+            os.kill(os.getpid(), signal.SIGSTOP)
+        lock.release()
     return 10 * _life + number
 
 
 _life = 0
+_lock = ""
 
 
 async def run_stolen(stage: Stage) -> object:
-    global _life
+    global _life, _lock
     _life = stage.life
+    _lock = os.path.realpath(stage.directory / "store.db-lock")
     async with ProcessHost(stage.url, [stolen], lease=_LEASE) as host:
         return await (await host.start(stolen(0), id="stolen")).result()
 

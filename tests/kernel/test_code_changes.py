@@ -109,20 +109,22 @@ def test_a_name_that_was_renamed_cannot_be_used_again() -> None:
 def test_another_kind_under_the_same_name_stalls_at_once(was: str, becomes: str, held: bool, fast: bool) -> None:
     """A recorded checkpoint asked for as another kind stalls with both sides named, and no code runs after the ask."""
 
-    async def ask(proc: Process, kind: str) -> None:
+    async def ask(proc: Process, kind: str, trace: list[Any]) -> None:
         if kind == "delay":
             await proc.delay(timedelta(seconds=60), "it")
         elif kind == "event":
             await proc.event("it", timeout=timedelta(seconds=60))
         elif kind == "timeout":
             async with proc.timeout(timedelta(seconds=60), "it"):
-                await asyncio.sleep(0 if held else 1)
+                if held:
+                    trace.append("code ran on")
+                await asyncio.sleep(1)
         else:
             await getattr(proc, kind)(lambda: 1, "it")
 
     async def old(proc: Process, trace: list[Any]) -> None:
         with suppress(TimeoutError):
-            await ask(proc, was)
+            await ask(proc, was, trace)
         await proc.get(1, "mark")
 
     async def new(proc: Process, trace: list[Any]) -> None:
@@ -132,7 +134,7 @@ def test_another_kind_under_the_same_name_stalls_at_once(was: str, becomes: str,
         if held:
             await proc.get(1, "mark")  # by now the records of the other are there
         try:
-            await asyncio.gather(ask(proc, becomes), *([beside()] if held else []))
+            await asyncio.gather(ask(proc, becomes, trace), *([beside()] if held else []))
         finally:
             trace.append("code ran on")
 
