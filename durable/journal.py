@@ -30,7 +30,7 @@ class Kind(IntEnum):
     TIMER = 7  # a named timer was set; payload: (checkpoint kind, due time)
     FIRED = 8  # that timer fired; payload: empty
     ALARM = 9  # an unnamed timer fired; name: task path, length and ordinal; payload: empty
-    EVENT = 10  # an event arrived; name: the event; payload: (value, de-duplication key or None, taker or None)
+    EVENT = 10  # an event arrived; name: the event; payload: (value, de-duplication key or None)
     TAKEN = 11  # a waiter took an event; payload: the sequence number of its EVENT record
     CANCEL = 12  # cancellation was asked for; name: "request" or "deadline"; payload: the reason
     COMPLETED = 13  # the function returned; name: empty; payload: (value, notes)

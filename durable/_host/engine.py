@@ -141,7 +141,7 @@ class Engine:
         if reason is not None:
             resident.terminate(reason)
             return
-        resident.carry_out(commands, recovering=True)
+        resident.carry_out(commands)
         self.consider(resident)
 
     def receive(self, items: Sequence[InboxItem]) -> None:

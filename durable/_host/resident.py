@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from random import random
@@ -45,6 +46,8 @@ from durable.storage import InboxItem, MailKind, Park, Status
 from durable.storage import Stall as StallChange
 
 logger = logging.getLogger("durable.host")
+
+_LAST_MOMENT = 2**63 - 1  # microseconds; what stores can keep
 
 STATUS = {
     Kind.COMPLETED: Status.COMPLETED,
@@ -86,6 +89,7 @@ class Resident:
     """
 
     __slots__ = (
+        "_arriving",
         "_attempts",
         "_end",
         "_gone_wanted",
@@ -93,7 +97,6 @@ class Resident:
         "_missed",
         "_queued",
         "_reason",
-        "_recovering",
         "_seq",
         "_taking",
         "_time",
@@ -129,10 +132,10 @@ class Resident:
         self._gone_wanted = 0  # attempts that were let go and have not ended yet
         self._queued: list[RunAction] | None = None
         self._taking: dict[str, int] | None = None  # TAKEN records on their way
+        self._arriving: Counter[str] | None = None  # EVENT records on their way, by event
         self._missed: list[tuple[Kind, str]] | None = None  # timers that fired while leaving
         self._end: End | None = None
         self._last_item = 0
-        self._recovering = False
 
     # --- records ---
 
@@ -158,8 +161,10 @@ class Resident:
     def feed(self, record: Record) -> None:
         """A record of ours is durable: let the process see it."""
         self.pending -= 1
-        if self._taking and record.kind is Kind.TAKEN:
+        if record.kind is Kind.TAKEN and self._taking:
             self._taking.pop(record.name, None)
+        elif record.kind is Kind.EVENT and self._arriving:
+            self._arriving[record.name] -= 1
         if self.departed:
             self.try_leave()
         else:
@@ -170,10 +175,11 @@ class Resident:
         self.engine.discard(self, error)
 
     def _step(self, record: Record) -> None:
+        engine = self.engine
         try:
-            self.engine.watchdog.begin(self.id)
+            engine.watchdog.begin(self.id)
             commands = self.execution.feed(record)
-            self.engine.watchdog.end()
+            engine.watchdog.end()
         except (KeyboardInterrupt, SystemExit):
             self.release()  # the step is void; its journal knows how to go on
             raise
@@ -181,16 +187,14 @@ class Resident:
             self.carry_out(commands)
         if self._end is not None:
             self.try_leave()
-        self.engine.consider(self)
+        engine.consider(self)
 
     # --- commands ---
 
-    def carry_out(self, commands: Sequence[Command], *, recovering: bool = False) -> None:
-        """Do what the kernel asks. *recovering*: these are the outstanding commands of a replayed journal."""
-        self._recovering = recovering
+    def carry_out(self, commands: Sequence[Command]) -> None:
+        """Do what the kernel asks."""
         for command in commands:
             _CARRY_OUT[type(command)](self, command)
-        self._recovering = False
 
     def _take_value(self, command: TakeValue) -> None:
         try:
@@ -210,7 +214,7 @@ class Resident:
         self.append(Kind.INTENT, command.name)
 
     def _run_action(self, command: RunAction) -> None:
-        if command.intended and self._recovering:
+        if command.interrupted:
             self._interrupted(command.name, "a crash came between its start and its record")
         elif command.due is not None and command.due > self.engine.clock.now():
             self._set((command.name, False), command.due, self._start_action, command)
@@ -249,6 +253,7 @@ class Resident:
             due = max(self._time, self.engine.clock.now()) + command.length // timedelta(microseconds=1)
         else:
             due = to_microseconds(command.length)
+        due = min(due, _LAST_MOMENT)
         self.append(Kind.TIMER, command.name, self.engine.codec.encode((command.what, due)))
 
     def _wake(self, command: Wake) -> None:
@@ -362,7 +367,11 @@ class Resident:
         if key is not None and self.execution.has_event_key(name, key):
             return
         number = self.append(Kind.EVENT, name, payload)
-        waiter = self.execution.next_waiter(name)
+        if self._arriving is None:
+            self._arriving = Counter()
+        self._arriving[name] += 1
+        # An older event of this name that is on its way comes first; then the kernel says who takes which.
+        waiter = self.execution.next_waiter(name) if self._arriving[name] == 1 else None
         if waiter is not None and waiter not in (self._taking or ()):
             if self._taking is None:
                 self._taking = {}
