@@ -261,9 +261,12 @@ class ProcessClient:
             payload: What the waiting line gets.
             key: De-duplicates: a second event of this name with this key changes nothing, for the life of the process.
 
-        Durability: The event is on storage at return.
+        Durability: The event is on storage at return. For a process in the memory of this very host it goes into the
+        journal like any record of it, so while the store fails this waits, and returns when the store is back; a
+        timeout of yours around it ends the waiting and does not take the event back.
         Raises:
             ProcessNotFound, ProcessEnded: Nobody is there to take it.
+            StorageError: It could not be written, to a process that is not in the memory of this host.
             TypeError: *payload* is not of the event's type.
             EncodeError, PayloadTooLarge: *payload* cannot be recorded.
         """

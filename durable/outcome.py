@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from durable.codec import Codec, decode_error
+from durable.codec import Codec, restore_error
 from durable.errors import ProcessCancelled, ProcessFailed, ProcessTerminated, ProcessTimedOut, StepError
 from durable.journal import Kind, Record
 
@@ -23,7 +23,7 @@ def outcome(record: Record, codec: Codec, process_id: str) -> Any:
             return value
         case Kind.ERRED:
             error, _notes = payload
-            raise _failure(decode_error(codec, error), process_id)
+            raise _failure(restore_error(codec, error), process_id)
         case Kind.CANCELLED:
             reason, by_deadline, _notes = payload
             if by_deadline:

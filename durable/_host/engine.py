@@ -23,11 +23,12 @@ from durable._host.session import HostSession
 from durable._host.timers import Timers
 from durable._host.watchdog import Watchdog
 from durable._host.writer import Writer
+from durable._kernel.commands import End
 from durable._kernel.execution import Execution
-from durable.codec import Codec
+from durable.codec import Codec, describe_error
 from durable.definition import AnyDefinition
 from durable.errors import DurableError, PayloadTooLarge, UnknownDefinition
-from durable.journal import Record
+from durable.journal import Kind, Record
 from durable.storage import Claim, InboxItem, Park, ProcessRow
 from durable.storage import Stall as StallChange
 
@@ -181,12 +182,21 @@ class Engine:
             error.facts = {"process": repr(process_id), "checkpoint": repr(checkpoint), **error.facts}
             raise
         if len(payload) > self._payload_limit:
-            raise PayloadTooLarge(
-                f"Checkpoint {checkpoint!r} of process {process_id!r} gave {len(payload)} bytes, "
-                f"and the limit of this host is {self._payload_limit}",
-                fix="keep large data in a file or object store and record its name, or raise `payload_limit`",
-            )
+            raise self._too_large(f"Checkpoint {checkpoint!r} of process {process_id!r}", payload)
         return payload
+
+    def within_limit(self, end: End, process_id: str) -> End:
+        """*end* itself, or the failure to record a result that is too large."""
+        if end.kind is not Kind.COMPLETED or len(end.payload) <= self._payload_limit:
+            return end
+        failure = describe_error(self.codec, self._too_large(f"The result of process {process_id!r}", end.payload))
+        return End(Kind.ERRED, self.codec.encode((failure, list(end.notes))), end.notes)
+
+    def _too_large(self, what: str, payload: bytes) -> PayloadTooLarge:
+        return PayloadTooLarge(
+            f"{what} takes {len(payload)} bytes, and the limit of this host is {self._payload_limit}",
+            fix="keep large data in a file or object store and record its name, or raise `payload_limit`",
+        )
 
     def room(self) -> int:
         """How many more processes fit in."""

@@ -24,12 +24,13 @@ class Parking:
         self._after = after
         self._park = park
         self._waiting: dict[Resident, float] = {}
+        self._now = monotonic()  # as of the last sweep: one object for all who come to rest until the next
         self._warned: set[str] = set()
         self.unparkable: dict[Resident, str] = {}
 
     def wait(self, resident: Resident) -> None:
         """*resident* has come to rest."""
-        self._waiting[resident] = monotonic()
+        self._waiting[resident] = self._now
 
     def stir(self, resident: Resident) -> None:
         """*resident* runs again, or is gone."""
@@ -39,7 +40,8 @@ class Parking:
 
     def sweep(self, surplus: int = 0) -> None:
         """Park what has waited long enough, and the *surplus* oldest in any case."""
-        due = monotonic() - self._after
+        self._now = monotonic()
+        due = self._now - self._after
         chosen: list[Resident] = []
         for resident, since in self._waiting.items():
             if since > due and len(chosen) >= surplus:

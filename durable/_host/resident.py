@@ -38,7 +38,7 @@ from durable._kernel.commands import (
     Wake,
 )
 from durable._kernel.execution import Execution
-from durable.codec import Codec, encode_error
+from durable.codec import Codec, describe_error, encode_error
 from durable.errors import DurableError, InvalidAction, StepInterrupted
 from durable.journal import Kind, Record
 from durable.storage import End as EndChange
@@ -68,6 +68,7 @@ class Engine(Protocol):
     watchdog: Watchdog
 
     def encode(self, value: Any, process_id: str, checkpoint: str) -> bytes: ...
+    def within_limit(self, end: End, process_id: str) -> End: ...
     def may_start(self, resident: Resident) -> bool: ...
     def consider(self, resident: Resident) -> None: ...
     def report(self, resident: Resident, done: float, total: float | None, message: str) -> None: ...
@@ -317,8 +318,8 @@ class Resident:
                 error, pause = broken, None
             if pause is not None:
                 now = max(self._time, self.engine.clock.now())
-                due = now + pause // timedelta(microseconds=1)
-                payload = codec.encode((command.attempt, due, encode_error(codec, error)))
+                due = min(now + pause // timedelta(microseconds=1), _LAST_MOMENT)
+                payload = codec.encode((command.attempt, due, describe_error(codec, error)))
                 self.append(Kind.ATTEMPT, command.name, payload)
                 return
         self.append(Kind.FAILED, command.name, encode_error(codec, error))
@@ -383,7 +384,8 @@ class Resident:
         self.append(Kind.CANCEL, "request", payload)
 
     def receive(self, items: Sequence[InboxItem]) -> str | None:
-        """Move mail from the inbox to the journal, in one batch. A reason if it says to terminate."""
+        """Move mail from the inbox to the journal, in one batch, all of it. A reason if it says to terminate."""
+        reason: str | None = None
         for item in items:
             if item.number <= self._last_item:
                 continue
@@ -396,10 +398,10 @@ class Resident:
                 case MailKind.CANCEL:
                     self.cancel(item.payload)
                 case MailKind.TERMINATE:
-                    return str(self.engine.codec.decode(item.payload))
+                    reason = reason or str(self.engine.codec.decode(item.payload))
                 case MailKind.RESUME:
                     pass
-        return None
+        return reason
 
     # --- leaving ---
 
@@ -484,7 +486,7 @@ class Resident:
         self.engine.writer.settle(change, lambda held: self.engine.stalled(self, held))
 
     def _finish(self, command: End) -> None:
-        self._end = command
+        self._end = self.engine.within_limit(command, self.id)
         for timer in (self._timers or {}).values():
             timer.cancel()
         self._timers = None

@@ -1,9 +1,9 @@
 """
 One process, replayed: `feed` a record, get commands.
 
-Belongs here: what each kind of record does to a process, the life of its function from start to end, and which
-commands are outstanding. Not here: how records are found by name (`checkpoints`), how callbacks run (`loop`), what
-can be wrong (`problems`), what a process may write (`durable.process`).
+Belongs here: what each kind of record does to a process, and which commands are outstanding. Not here: how records are
+found by name (`checkpoints`), how callbacks run (`loop`), how what the function left behind ends (`lifetime`), what can
+be wrong (`problems`), what a process may write (`durable.process`).
 """
 
 from __future__ import annotations
@@ -11,11 +11,8 @@ from __future__ import annotations
 import asyncio
 import zlib
 from asyncio.events import _get_running_loop
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
-from contextvars import Context
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
-from operator import attrgetter
-from types import AsyncGeneratorType
 from typing import Any, NamedTuple
 
 from durable._kernel import problems
@@ -36,8 +33,9 @@ from durable._kernel.commands import (
     TakeValue,
     Wake,
 )
+from durable._kernel.lifetime import Lifetime
 from durable._kernel.loop import ProcessLoop, ProcessTask, TimerCallback
-from durable.codec import Codec, decode_error, encode_error
+from durable.codec import Codec, decode_error, describe_error
 from durable.errors import DurableError
 from durable.journal import ENDS, Kind, Record
 
@@ -65,7 +63,7 @@ class Given:
         yield
 
 
-class Execution:
+class Execution(Lifetime):
     """
     A process as a function of its journal so far.
 
@@ -81,20 +79,13 @@ class Execution:
     __slots__ = (
         "_alarms",
         "_checkpoints",
-        "_closing",
         "_codec",
         "_commands",
         "_deadline",
         "_early_alarms",
         "_end",
-        "_failed",
-        "_generators",
-        "_loop",
-        "_main",
-        "_notes",
         "_position",
         "_program",
-        "_tasks",
         "_upcoming",
         "cancel_reason",
         "cancelled_by_deadline",
@@ -104,6 +95,7 @@ class Execution:
     )
 
     def __init__(self, process_id: str, program: Program, codec: Codec) -> None:
+        super().__init__()
         self.process_id = process_id
         self.replaying = False
         self.stalled: DurableError | None = None
@@ -116,13 +108,6 @@ class Execution:
         self._alarms: dict[str, TimerCallback] | None = None
         self._early_alarms: set[str] | None = None
         self._deadline: int | None = None
-        self._loop: ProcessLoop = None  # type: ignore[assignment]  # made by STARTED, the first record
-        self._main: ProcessTask = None  # type: ignore[assignment]
-        self._tasks: dict[ProcessTask, None] | None = None
-        self._failed: list[ProcessTask] | None = None
-        self._generators: list[AsyncGeneratorType[Any, Any]] | None = None
-        self._notes: tuple[str, ...] = ()
-        self._closing: Sequence[ProcessTask] = ()
         self._end: End | None = None
         self._upcoming: Sequence[Record] = ()
         self._position = 0
@@ -463,69 +448,23 @@ class Execution:
             return  # a second request must not disturb the compensation of the first
         self.cancel_reason = str(self._codec.decode(record.payload))
         self.cancelled_by_deadline = record.name == "deadline"
-        self._deliver_cancellation([self._main], self.cancel_reason)
-
-    def _deliver_cancellation(self, cancelled: Sequence[ProcessTask], reason: str | None = None) -> None:
-        tasks = [self._main, *(self._tasks or ())]
-        before = [task.cancelling() for task in tasks]
         try:
-            for task in cancelled:
-                task.cancel(reason)
-        except RecursionError:  # asyncio follows who waits for whom; no code of the process has run yet
-            return self._stall(problems.circle_of_tasks(self.process_id))
-        # Delivered, so taken back at once: `timeout` and `TaskGroup` in the compensation count from zero again.
-        for task, count in zip(tasks, before, strict=True):
-            while task.cancelling() > count:
-                task.uncancel()
+            self._deliver_cancellation([self._main], self.cancel_reason)
+        except RecursionError:  # asyncio follows who waits for whom
+            self._stall(problems.circle_of_tasks(self.process_id))
 
     # --- the life of the function ---
 
-    def task_created(self, task: ProcessTask, context: Context) -> None:
-        if self._tasks is None:
-            self._tasks = {}
-        self._tasks[task] = None
-        task.add_done_callback(self._task_done, context=context)
-
-    def _task_done(self, task: asyncio.Task[Any]) -> None:
-        assert isinstance(task, ProcessTask)
-        if self._tasks is not None:
-            self._tasks.pop(task, None)
-        if not task.cancelled() and task._log_traceback:
-            self._failed = [failed for failed in self._failed or () if failed._log_traceback]
-            self._failed.append(task)
-
-    def generator_started(self, generator: AsyncGenerator[Any, Any]) -> None:
-        assert isinstance(generator, AsyncGeneratorType)
-        # Held until the process ends: an abandoned generator is closed there, at a point the journal fixes, and not
-        # whenever the garbage collector finds it.
-        self._generators = [known for known in self._generators or () if known.ag_frame is not None]
-        self._generators.append(generator)
-
-    def unhandled(self, context: dict[str, Any]) -> None:
-        error = context.get("exception")
-        self._notes += (f"{context.get('message', 'error')}: {error!r}",)
-
     def _settle(self) -> bool:
-        """The function is over: cancel what it left behind and close its generators, then end. False: wait for more."""
+        """The function is over: close what it left behind, then end. False: wait for more."""
         if not self._is_round_over():
             return False
-        if self._tasks:
-            # By number, not in the order made: `as_completed` makes its tasks in the order of a set.
-            self._closing = sorted(self._tasks, key=attrgetter("ordinal"))
-            self._loop.step(self._deliver_cancellation, self._closing)
-        elif self.generators():
-            self._loop.step(self._close_generators)
-        else:
-            self._finish()
+        try:
+            if not self._close_what_is_left():
+                self._finish()
+        except RecursionError:
+            self._stall(problems.circle_of_tasks(self.process_id))
         return self._end is None
-
-    def _is_round_over(self) -> bool:
-        # In rounds: what a `finally` leaves behind in its turn is cancelled when all that was cancelled before is done.
-        return self._main.done() and all(task.done() for task in self._closing)
-
-    def _close_generators(self) -> None:
-        generators, self._generators = self.generators(), None
-        self._closing = [self._loop.create_task(_close(generator), context=Context()) for generator in generators]
 
     def _finish(self) -> None:
         drift = self._drift()
@@ -549,18 +488,11 @@ class Execution:
             except Exception as refused:
                 refused.add_note(f"It is the result of process {self.process_id!r}.")
                 error = refused
-        return End(
-            Kind.ERRED,
-            self._codec.encode((encode_error(self._codec, problems.explained(self.process_id, error)), list(notes))),
-            notes,
-        )
+        failure = describe_error(self._codec, problems.explained(self.process_id, error))
+        return End(Kind.ERRED, self._codec.encode((failure, list(notes))), notes)
 
     def _collect_notes(self, drift: list[str]) -> list[str]:
-        for task in self._failed or ():
-            if task._log_traceback:
-                self._notes += (f"task {task.get_name()!r} failed and was never awaited: {task.exception()!r}",)
-        self._failed = None
-        notes = [*self._notes, *(f"recorded but never asked for: {name}" for name in drift)]
+        notes = [*self._failures(), *(f"recorded but never asked for: {name}" for name in drift)]
         if self._checkpoints.mailbox is not None:
             notes += [f"event never taken: {event.name}" for event in self._checkpoints.mailbox.untaken()]
         return notes
@@ -571,16 +503,6 @@ class Execution:
         return names + [f"ALARM {name!r}" for name in sorted(self._early_alarms or ())]
 
     # --- for whoever has to let go of a waiting process ---
-
-    def tasks(self) -> list[asyncio.Task[Any]]:
-        """Every task of the process that has not finished."""
-        if self._main is None:
-            return []
-        return [task for task in (self._main, *(self._tasks or ())) if not task.done()]
-
-    def generators(self) -> list[AsyncGeneratorType[Any, Any]]:
-        """Every async generator that was started and has not finished."""
-        return [generator for generator in self._generators or () if generator.ag_frame is not None]
 
     def alarms(self) -> list[TimerCallback]:
         """Every unnamed timer that is set."""
@@ -629,10 +551,6 @@ class Execution:
         self._emit(Stall(error))
         if self._loop.is_running():
             self._loop.halt()
-
-
-async def _close(generator: AsyncGeneratorType[Any, Any]) -> None:
-    await generator.aclose()
 
 
 class _Nobody:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio import events
+from asyncio.tasks import _unregister_task
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextvars import Context, copy_context
@@ -111,6 +112,9 @@ class ProcessTask(asyncio.Task[Any]):
         self.path = path
         self.children = 0
         super().__init__(coro, loop=loop, name=path or "process", context=context)
+        # The execution holds its tasks. An entry in asyncio's set of all tasks, for `all_tasks()`, would cost a tenth
+        # of the memory of a waiting process.
+        _unregister_task(self)
 
     def __hash__(self) -> int:
         return self.ordinal

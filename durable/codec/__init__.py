@@ -2,11 +2,10 @@
 Values and errors to bytes and back, exactly: what a process sees live is what it sees on replay.
 
 ``form`` says how types are written (and numbers them), ``messagepack`` and ``readable`` are the two formats,
-``failures`` carries exceptions. Nothing here imports a module because a
-journal names it, and nothing unpickles.
+``failures`` carries exceptions. Nothing here imports a module because a journal names it, and nothing unpickles.
 """
 
-from durable.codec.failures import decode_error, encode_error
+from durable.codec.failures import decode_error, describe_error, encode_error, restore_error
 from durable.codec.forms import register
 from durable.codec.messagepack import MessagePackCodec
 from durable.codec.protocol import Codec
@@ -20,6 +19,8 @@ __all__ = [
     "JsonCodec",
     "MessagePackCodec",
     "decode_error",
+    "describe_error",
     "encode_error",
     "register",
+    "restore_error",
 ]

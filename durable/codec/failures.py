@@ -1,5 +1,5 @@
 """
-Exceptions on their way through the journal: `encode_error` and `decode_error`.
+Exceptions on their way through the journal: `encode_error` and `decode_error`, or as a part of a value.
 
 A failure is journaled as facts, which never fail to encode (type, message, arguments and traceback as text), and, if
 the exception can be restored faithfully, sealed beside them what it takes to do so. Sealed means encoded on its own:
@@ -46,7 +46,12 @@ def encode_error(codec: Codec, error: BaseException) -> bytes:
     2 000 of message for each, and 256 KiB for what restores them. What is beyond that is a `StepError` when decoded; a
     cause beyond that is only in the traceback.
     """
-    return codec.encode(_Describer(codec).describe(error))
+    return codec.encode(describe_error(codec, error))
+
+
+def describe_error(codec: Codec, error: BaseException) -> dict[str, Any]:
+    """Return what `encode_error` encodes, to be part of a larger value; `restore_error` reads it."""
+    return _Describer(codec).describe(error)
 
 
 def decode_error(codec: Codec, data: bytes) -> Exception:
@@ -59,7 +64,11 @@ def decode_error(codec: Codec, data: bytes) -> Exception:
     Raises:
         DecodeError: *data* is not a failure written with this codec. (A class that is gone is a `StepError` instead.)
     """
-    facts = codec.decode(data)
+    return restore_error(codec, codec.decode(data))
+
+
+def restore_error(codec: Codec, facts: Any) -> Exception:
+    """Return the exception that `describe_error` described; as `decode_error`."""
     try:
         return _restore(codec, facts)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:

@@ -137,6 +137,7 @@ def _describe(operation: Operation) -> str:
     parts = ["STARTED"] * len(batch.creations)
     parts += [f"{record.kind.name} {record.name!r}" for _, record in batch.records]
     parts += [f"{mail.kind.name} {mail.name!r} to {mail.id!r}" for mail in batch.mails]
+    parts += ["progress"] * len(batch.progress)
     parts += ["a park"] * len(batch.parks) + ["a stall"] * len(batch.stalls)
     parts += [end.record.kind.name for end in batch.ends]
     counted = [part if times == 1 else f"{times} × {part}" for part, times in Counter(parts).items()]

@@ -423,3 +423,15 @@ async def test_the_loser_of_a_race_is_told_to_stop(url: str) -> None:
         assert await handle.result(SOON) == "fast"
         assert cancelled.is_set()
         assert [entry.name for entry in await handle.history() if entry.kind == "DONE"] == ["fast"]
+
+
+async def test_a_result_of_a_process_that_is_too_large_is_its_failure(url: str) -> None:
+    """What the function returns has the limit of every payload; the process ends, and says why it failed."""
+
+    @process
+    async def large(proc: Process) -> str:
+        return "x" * 5000
+
+    async with ProcessHost(url, [large], payload_limit=4000) as host:
+        with pytest.raises(PayloadTooLarge, match="result of process 'p'"):
+            await (await host.start(large(), id="p")).result(SOON)

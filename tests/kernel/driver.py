@@ -31,7 +31,7 @@ from durable._kernel.commands import (
     Wake,
 )
 from durable._kernel.execution import KERNEL_VERSION, Execution, Program
-from durable.codec import Codec, MessagePackCodec, decode_error, encode_error
+from durable.codec import Codec, MessagePackCodec, describe_error, encode_error, restore_error
 from durable.errors import StepInterrupted
 from durable.journal import Kind, Record
 from durable.process import Process
@@ -321,7 +321,7 @@ class Driver:
             self.record(Kind.FAILED, command.name, encode_error(self.codec, ActionFailed(command.name)))
         elif outcome == 2 and not command.intended:
             due = self.now + SECOND
-            payload = self.codec.encode((command.attempt, due, encode_error(self.codec, ActionFailed(command.name))))
+            payload = self.codec.encode((command.attempt, due, describe_error(self.codec, ActionFailed(command.name))))
             self.record(Kind.ATTEMPT, command.name, payload)
         else:
             self.record(Kind.DONE, command.name, self.codec.encode(command.action()))
@@ -360,7 +360,7 @@ class Driver:
         """What the end record says: a value, or the decoded error or reason it ended with."""
         assert self.end is not None
         content = self.codec.decode(self.end.payload)
-        return decode_error(self.codec, content[0]) if self.end.kind is Kind.ERRED else content[0]
+        return restore_error(self.codec, content[0]) if self.end.kind is Kind.ERRED else content[0]
 
     def notes(self) -> tuple[str, ...]:
         assert self.end is not None

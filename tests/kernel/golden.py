@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from durable.codec import JsonCodec, encode_error
+from durable.codec import JsonCodec, describe_error, encode_error
 from durable.journal import Kind, Record
 from durable.process import Event, Process
 from tests.kernel.driver import PYTHON, ActionFailed, Driver, Make, program_of
@@ -161,10 +161,11 @@ def _onboarding(driver: Driver) -> None:
 def _transfer(driver: Driver) -> None:
     driver.answer(("checkpoint", "withdraw"))
     del driver.open["checkpoint", "deposit"]
-    failure = encode_error(CODEC, ActionFailed("no such account"))
-    driver.record(Kind.ATTEMPT, "deposit", CODEC.encode((1, driver.now + 1_000_000, failure)))
+    failure = ActionFailed("no such account")
+    attempt = (1, driver.now + 1_000_000, describe_error(CODEC, failure))
+    driver.record(Kind.ATTEMPT, "deposit", CODEC.encode(attempt))
     del driver.open["checkpoint", "deposit"]
-    driver.record(Kind.FAILED, "deposit", failure)
+    driver.record(Kind.FAILED, "deposit", encode_error(CODEC, failure))
     driver.go()
 
 
