@@ -12,7 +12,7 @@ entry point group ``durable.storage``, each a callable ``(url: str) -> JournalSt
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from importlib import import_module
@@ -227,9 +227,12 @@ class JournalStorage(Protocol):
 
     # writing
 
-    async def commit(self, batch: Batch) -> BatchResult:
+    def commit(self, batch: Batch) -> Awaitable[BatchResult]:
         """
-        Apply *batch* atomically; durable when this returns.
+        Apply *batch* atomically; durable when what it returns has been awaited.
+
+        An ``async def`` as the rest. It is the hot path, so a provider whose work is done elsewhere may also return the
+        `asyncio.Future` of it, which saves a task for each batch.
 
         Raises:
             SessionLost: The batch's session is not alive; nothing was written, and nothing of it ever will be.

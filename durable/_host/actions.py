@@ -46,6 +46,10 @@ class Owner(Protocol):
 
     def report(self, done: float, total: float | None, message: str) -> object: ...
 
+    def release(self) -> object:
+        """The program was interrupted in an attempt: the process goes on from its journal."""
+        ...
+
 
 class Attempt:
     """One try of one action."""
@@ -132,7 +136,10 @@ class Actions:
     def _call_on_loop(self, attempt: Attempt, context: Context) -> None:
         try:
             result = context.run(attempt.command.action)
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            self._interrupted(attempt)
+            raise
+        except BaseException as error:
             self._ended(attempt, None, error)
             return
         if type(result) is CoroutineType or inspect.isawaitable(result):
@@ -150,7 +157,7 @@ class Actions:
                 self._ended(attempt, None, None)
             else:
                 self._await(attempt, context, result)
-        elif _needs_the_loop(error) and not attempt.let_go:
+        elif _needs_the_loop(error) and not attempt.let_go and not _at_most_once(attempt.command):
             _remember(attempt.command.action, on_loop=True)  # it wants to be called on the loop itself
             self._call_on_loop(attempt, context)
         else:
@@ -168,8 +175,8 @@ class Actions:
         attempt.awaitable = None
         try:
             result = await awaitable
-        except (KeyboardInterrupt, SystemExit) as error:
-            self._ended(attempt, None, error)
+        except (KeyboardInterrupt, SystemExit):
+            self._interrupted(attempt)
             raise
         except BaseException as error:
             self._ended(attempt, None, error)
@@ -212,6 +219,12 @@ class Actions:
                     waiter.set_result(None)
             self._waiting.clear()
 
+    def _interrupted(self, attempt: Attempt) -> None:
+        """The interrupt is on its way out of the loop; the action runs again where the process goes on."""
+        owner, attempt.owner = attempt.owner, _NOBODY
+        self._ended(attempt, None, None)
+        self._loop.call_soon(owner.release)
+
     def _timed_out(self, attempt: Attempt) -> None:
         attempt.timer = None
         owner, timeout = attempt.owner, attempt.command.options.timeout
@@ -245,6 +258,7 @@ class _Nobody:
     def action_ended(self, attempt: Attempt, result: Any, error: BaseException | None) -> None: ...
     def action_gone(self) -> None: ...
     def report(self, done: float, total: float | None, message: str) -> None: ...
+    def release(self) -> None: ...
 
 
 _NOBODY = _Nobody()
@@ -277,6 +291,10 @@ def _find_out(action: Callable[[], Any]) -> bool:
         )
         _remember(action, on_loop=known)
     return known
+
+
+def _at_most_once(command: RunAction) -> bool:
+    return command.options is not None and command.options.at_most_once
 
 
 def _needs_the_loop(error: BaseException | None) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 from durable._host.actions import Actions
 from durable._host.clock import Clock
 from durable._host.parking import Parking
-from durable._host.resident import Resident
+from durable._host.resident import Resident, read_reason
 from durable._host.session import HostSession
 from durable._host.timers import Timers
 from durable._host.watchdog import Watchdog
@@ -29,7 +29,8 @@ from durable.codec import Codec, describe_error
 from durable.definition import AnyDefinition
 from durable.errors import DurableError, PayloadTooLarge, UnknownDefinition
 from durable.journal import Kind, Record
-from durable.storage import Claim, InboxItem, Park, ProcessRow
+from durable.storage import Claim, InboxItem, MailKind, Park, ProcessRow, Status
+from durable.storage import End as EndChange
 from durable.storage import Stall as StallChange
 
 logger = logging.getLogger("durable.host")
@@ -114,21 +115,26 @@ class Engine:
 
     def _adopt_slice(self, claims: Iterable[Claim], done: asyncio.Future[None]) -> None:
         until = monotonic() + _SLICE
-        for claim in claims:
-            if self.draining:
-                break
-            self._adopt_one(claim)
-            if monotonic() > until:
+        finished = False
+        try:
+            for claim in claims:
+                if self.draining:
+                    break
+                self._adopt_one(claim)
+                if monotonic() > until:
+                    return
+            finished = True
+        finally:  # an interrupt goes its way, out of the loop; if that runs again, so does the rest
+            if not finished:
                 self._loop.call_soon(self._adopt_slice, claims, done)
-                return
-        if not done.done():
-            done.set_result(None)
+            elif not done.done():
+                done.set_result(None)
 
     def _adopt_one(self, claim: Claim) -> None:
         row = claim.row
         definition = self.definitions.get(row.definition)
         if definition is None:
-            self._stall_unknown(claim)
+            self._settle_unknown(claim)
             return
         resident = self._resident(row.key, row.id, definition)
         try:
@@ -313,8 +319,20 @@ class Engine:
             resident.flagged = True
             self._wanted()
 
-    def _stall_unknown(self, claim: Claim) -> None:
-        row = claim.row
+    def _settle_unknown(self, claim: Claim) -> None:
+        for item in claim.inbox:
+            if item.kind is MailKind.TERMINATE:
+                self._terminate_unknown(claim, read_reason(self.codec, item.payload))
+                return
+        self._stall_unknown(claim.row)
+
+    def _terminate_unknown(self, claim: Claim, reason: str) -> None:
+        row, last = claim.row, claim.records[-1]
+        record = Record(last.seq + 1, Kind.TERMINATED, "", self.codec.encode(reason), max(last.time, self.clock.now()))
+        change = EndChange(row.key, Status.TERMINATED, reason, record, row.mail)
+        self.writer.settle(change, lambda held: self._unknown_settled(row, record, held))
+
+    def _stall_unknown(self, row: ProcessRow) -> None:
         error = UnknownDefinition(
             f"Process {row.id!r} runs {row.definition!r}, which this host was not given",
             known=", ".join(sorted(self.definitions)),
@@ -322,11 +340,19 @@ class Engine:
         )
         logger.error("Process %r is stalled: %s", row.id, error, extra={"process_id": row.id})
         # Its inbox stays as it is: nobody here knows what to do with it.
-        self.writer.settle(StallChange(row.key, str(error), row.mail), lambda held: self._unknown_settled(row, held))
+        change = StallChange(row.key, str(error), row.mail)
+        self.writer.settle(change, lambda held: self._unknown_settled(row, None, held))
 
-    def _unknown_settled(self, row: ProcessRow, held: bool) -> None:
-        if held:  # mail came meanwhile: stall again, it changes nothing here
-            self.writer.settle(Park(row.key, self.clock.now(), row.mail + 1), lambda _: self._wanted())
+    def _unknown_settled(self, row: ProcessRow, record: Record | None, held: bool) -> None:
+        if held:  # mail came meanwhile: look at it, with the process claimed afresh
+            self._give_back(row.key, row.mail + 1)
+        else:
+            self._changed(row.id, record)
+
+    def _give_back(self, key: int, mail: int) -> None:
+        """Let go of a process that is not in memory. How much mail came is not known: count on until it is right."""
+        change = Park(key, self.clock.now(), mail)
+        self.writer.settle(change, lambda held: self._give_back(key, mail + 1) if held else self._wanted())
 
     def _remove(self, resident: Resident) -> None:
         self.parking.stir(resident)

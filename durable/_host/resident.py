@@ -57,6 +57,14 @@ STATUS = {
 }
 
 
+def read_reason(codec: Codec, payload: bytes) -> str:
+    """Why a process is to be terminated. If that was sent with another codec, it is terminated all the same."""
+    try:
+        return str(codec.decode(payload))
+    except DurableError:
+        return "for a reason that this host cannot read"
+
+
 class Engine(Protocol):
     """What a resident needs of the engine it lives in."""
 
@@ -300,8 +308,6 @@ class Resident:
             except Exception as refused:
                 # The effect has happened: trying again would repeat it, so this is how the action ended.
                 self.append(Kind.FAILED, command.name, encode_error(codec, refused))
-        elif isinstance(error, KeyboardInterrupt | SystemExit):
-            pass  # on its way out of the loop; the action runs again where the process goes on
         elif attempt.let_go and options.at_most_once:
             self._interrupted(command.name, f"it took longer than {options.timeout}")
         else:
@@ -398,7 +404,7 @@ class Resident:
                 case MailKind.CANCEL:
                     self.cancel(item.payload)
                 case MailKind.TERMINATE:
-                    reason = reason or str(self.engine.codec.decode(item.payload))
+                    reason = reason or read_reason(self.engine.codec, item.payload)
                 case MailKind.RESUME:
                     pass
         return reason

@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
 from durable._host.collector import Collector
 from durable._host.tasks import start_task
@@ -142,7 +142,7 @@ class Writer:
         self._round = _Round(session)
         self._number = 0
         self._scheduled = False
-        self._committing: asyncio.Task[BatchResult] | None = None
+        self._committing: asyncio.Future[BatchResult] | None = None
         self._deliveries: deque[Iterator[None]] = deque()
         self._pumping = False
         self._retry_in = _RETRY_FROM
@@ -252,22 +252,29 @@ class Writer:
             round, self._round = self._round, _Round(self._session)
         else:
             return
-        commit = self._commit_again(round) if round.batch.number else self._commit(round)
-        self._committing = start_task(self._loop, commit)
+        try:
+            self._committing = self._commit_again(round) if round.batch.number else self._commit(round)
+        except Exception as error:  # a provider that refuses before it begins
+            self._committing = self._loop.create_future()
+            self._committing.set_exception(error)
         self._committing.add_done_callback(partial(self._committed, round))
 
-    def _commit(self, round: _Round) -> Coroutine[Any, Any, BatchResult]:
+    def _commit(self, round: _Round) -> asyncio.Future[BatchResult]:
         self._number += 1
         round.batch.number = self._number
-        return self._storage.commit(round.batch)
+        commit = self._storage.commit(round.batch)
+        return commit if isinstance(commit, asyncio.Future) else start_task(self._loop, _awaited(commit))
 
-    async def _commit_again(self, round: _Round) -> BatchResult:
+    def _commit_again(self, round: _Round) -> asyncio.Future[BatchResult]:
+        return start_task(self._loop, self._see_and_commit(round))
+
+    async def _see_and_commit(self, round: _Round) -> BatchResult:
         """After a failure, which may have hidden an answer: see what became of it before anything is written twice."""
         if self._session is not None and await self._storage.last_batch(self._session) == round.batch.number:
             raise _AnswerLost
         return BatchResult() if round.is_empty() else await self._commit(round)
 
-    def _committed(self, round: _Round, task: asyncio.Task[BatchResult]) -> None:
+    def _committed(self, round: _Round, task: asyncio.Future[BatchResult]) -> None:
         self._committing = None
         if self._closed:
             if not task.cancelled():
@@ -306,6 +313,8 @@ class Writer:
                 self._loop.call_soon(self._pump)
         if finished:
             self._pumping = False
+            if self._scheduled and self._committing is None and self._retry is None:
+                self._flush()  # what the deliveries led to goes on its way without another turn of the loop
             self._tell_idle()
 
     def _deliver_slice(self, until: float) -> bool:
@@ -374,6 +383,10 @@ class Writer:
 
 class _AnswerLost(Exception):
     """The batch is on storage, but what the store answered is not known."""
+
+
+async def _awaited(commit: Awaitable[BatchResult]) -> BatchResult:
+    return await commit
 
 
 def _unexpected(error: BaseException) -> StorageError:

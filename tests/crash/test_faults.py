@@ -41,6 +41,11 @@ async def wait_for_go(proc: Process) -> int:
     return await proc.event(Go) + await proc.do(lambda: _same(1), "one")
 
 
+@process
+async def wait_for_go_twice(proc: Process) -> tuple[int, int]:
+    return await proc.event(Go), await proc.event(Go, name="go again")
+
+
 @pytest.fixture(params=["sqlite", "memory"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/store.db" if request.param == "sqlite" else f"memory://{tmp_path.name}"
@@ -114,6 +119,20 @@ async def test_an_event_for_a_resident_is_kept_through_a_failure(storage: Faulty
         await host.raise_event("one", Go, 41)
         assert await handle.result(SOON) == 42
         assert [entry.kind for entry in await handle.history()].count("EVENT") == 1
+
+
+async def test_giving_up_on_an_event_does_not_take_it_back(storage: FaultyStorage) -> None:
+    """Who stops waiting for a store that fails, and raises the event again under its key, has raised it once."""
+    async with ProcessHost(storage, [wait_for_go_twice]) as host:
+        handle = await host.start(wait_for_go_twice(), id="one")
+        storage.fail(full(), times=1000)
+        raising = asyncio.ensure_future(host.raise_event("one", Go, 41, key="first"))
+        await storage.has_failed()
+        raising.cancel()
+        storage.recover()
+        await host.raise_event("one", Go, 41, key="first")
+        await host.raise_event("one", Go, 42, key="second")
+        assert await handle.result(SOON) == (41, 42)
 
 
 async def test_an_event_for_a_parked_process_gets_the_error(storage: FaultyStorage) -> None:

@@ -190,7 +190,7 @@ def test_answer_to_a_closed_loop_is_dropped(path: Path) -> None:
 
         unanswered = storage._writer.run(hold_up)
         entered.wait(20)
-        commit = asyncio.create_task(storage.commit(Batch(None, creations=[creation(1, owned=False)])))
+        commit = asyncio.ensure_future(storage.commit(Batch(None, creations=[creation(1, owned=False)])))
         await asyncio.sleep(0)
         asyncio.get_running_loop().call_soon(leave.set)
         assert not unanswered.done()

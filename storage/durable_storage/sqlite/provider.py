@@ -112,6 +112,7 @@ class SqliteStorage:
             self._files.hold(begun[0])
 
         session, _ = await writer.run(lambda: database.write(begin, afterwards=hold))
+        await writer.run(database.grow_log)
         return session
 
     async def renew(self, session: int, lease: float) -> bool:
@@ -149,8 +150,8 @@ class SqliteStorage:
 
     # --- writing, claiming, waking
 
-    async def commit(self, batch: Batch) -> BatchResult:
-        """Apply *batch* in one transaction; it is on the disk when this returns."""
+    def commit(self, batch: Batch) -> asyncio.Future[BatchResult]:
+        """Apply *batch* in one transaction; it is on the disk when the future is done."""
         database, writer = self._usable()
 
         def is_applied(connection: sqlite3.Connection) -> bool:
@@ -159,7 +160,7 @@ class SqliteStorage:
         def tell(_: BatchResult) -> None:
             database.announce()
 
-        return await writer.run(
+        return writer.run(
             lambda: database.write(lambda connection: apply(connection, batch), afterwards=tell, is_applied=is_applied)
         )
 
