@@ -44,6 +44,10 @@ class Owner(Protocol):
         """An attempt that was let go has really ended."""
         ...
 
+    def action_held_back(self, attempt: Attempt) -> object:
+        """The attempt was not begun: by the time there was a thread for it, the host might not start anything."""
+        ...
+
     def report(self, done: float, total: float | None, message: str) -> object: ...
 
     def release(self) -> object:
@@ -68,11 +72,19 @@ class Attempt:
 
 
 class Actions:
-    """Starts attempts and hears how they end."""
+    """
+    Starts attempts and hears how they end.
 
-    def __init__(self, timers: Timers, now: Callable[[], int], threads: int, name: str) -> None:
+    Args:
+        may_start: Asked once more, on the thread, when an attempt that had to wait for one is about to begin.
+    """
+
+    def __init__(
+        self, timers: Timers, now: Callable[[], int], may_start: Callable[[], bool], threads: int, name: str
+    ) -> None:
         self._timers = timers
         self._now = now
+        self._may_start = may_start
         self._threads = Threads(threads, name)
         self._loop = asyncio.get_running_loop()
         self._context = copy_context()  # what was set around the host is seen by its actions
@@ -93,7 +105,7 @@ class Actions:
         if runs_on_loop(command.action):
             self._call_on_loop(attempt, context)
         else:
-            self._threads.run(context, command.action, partial(self._answered, attempt, context))
+            self._threads.run(context, partial(self._begin, attempt), partial(self._answered, attempt, context))
         return attempt
 
     def let_go(self, attempt: Attempt) -> None:
@@ -147,6 +159,12 @@ class Actions:
         else:
             _remember(attempt.command.action, on_loop=False)  # it may block: the next time in a thread
             self._ended(attempt, result, None)
+
+    def _begin(self, attempt: Attempt) -> Any:
+        """On a thread, which may have come free long after the attempt was wanted."""
+        if attempt.step.cancelled or not self._may_start():
+            raise _NotBegun
+        return attempt.command.action()
 
     def _answered(self, attempt: Attempt, context: Context, result: Any, error: BaseException | None) -> None:
         if error is None and inspect.isawaitable(result):
@@ -211,6 +229,8 @@ class Actions:
             attempt.timer.cancel()
         if attempt.let_go:
             attempt.owner.action_gone()
+        elif type(error) is _NotBegun:
+            attempt.owner.action_held_back(attempt)
         else:
             attempt.owner.action_ended(attempt, result, error)
         if not self.running:
@@ -252,11 +272,16 @@ class Actions:
             self._loop.call_soon_threadsafe(attempt.owner.report, done, total, message)
 
 
+class _NotBegun(BaseException):
+    """Instead of an answer: the action was not called."""
+
+
 class _Nobody:
     id = "(let go)"
 
     def action_ended(self, attempt: Attempt, result: Any, error: BaseException | None) -> None: ...
     def action_gone(self) -> None: ...
+    def action_held_back(self, attempt: Attempt) -> None: ...
     def report(self, done: float, total: float | None, message: str) -> None: ...
     def release(self) -> None: ...
 

@@ -70,7 +70,7 @@ class Engine:
         self.clock = clock
         self.writer = writer
         self.timers = Timers(clock)
-        self.actions = Actions(self.timers, clock.now, threads, "durable-action")
+        self.actions = Actions(self.timers, clock.now, self._is_sure, threads, "durable-action")
         self.watchdog = Watchdog()
         self.residents: dict[int, Resident] = {}
         self.by_id: dict[str, Resident] = {}
@@ -216,6 +216,10 @@ class Engine:
             return True
         self._held_back[resident] = None
         return False
+
+    def _is_sure(self) -> bool:
+        """As `may_start`, for an action that had to wait for a thread, on that thread."""
+        return not self.draining and self._session.is_sure()
 
     def lease_renewed(self) -> None:
         """Start what was held back while the lease was in doubt."""

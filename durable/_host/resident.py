@@ -337,6 +337,11 @@ class Resident:
             self.try_leave()
         self.engine.consider(self)
 
+    def action_held_back(self, attempt: Attempt) -> None:
+        if self._attempts:
+            self._attempts.pop(attempt.command.name, None)
+        self._start_action(attempt.command)
+
     def _interrupted(self, name: str, why: str) -> None:
         error = StepInterrupted(
             f"How action {name!r} of process {self.id!r} ended is not known: {why}",
@@ -450,8 +455,9 @@ class Resident:
             self._write_end(self._end.kind, reason, self._end.payload)
 
     def terminate(self, reason: str) -> None:
-        """End it without running any of its code."""
-        self._reason = reason
+        """End it without running any of its code. A second request changes nothing."""
+        if self._reason is None:
+            self._reason = reason
         self.release()
 
     def obstacle(self) -> str | None:

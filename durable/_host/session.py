@@ -49,11 +49,15 @@ class HostSession:
         return self.id
 
     def may_start(self) -> bool:
-        """Whether the lease, by this machine's own clock, is surely good: past it no action may start."""
-        if boot_time() < self._until - self._lease * _MARGIN:
+        """Whether the lease is surely good, so that an action may start; if not, it is renewed at once."""
+        if self.is_sure():
             return True
         self._hurry.set()
         return False
+
+    def is_sure(self) -> bool:
+        """Whether the lease is surely good by this machine's own clock: past it no action may start. On any thread."""
+        return boot_time() < self._until - self._lease * _MARGIN
 
     async def end(self, *, cleanly: bool) -> None:
         """Stop renewing; *cleanly*: tell the store, so that what is still owned can go on elsewhere at once."""

@@ -141,7 +141,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._round = _Round(session)
         self._number = 0
-        self._scheduled = False
+        self._scheduled: asyncio.Handle | None = None
         self._committing: asyncio.Future[BatchResult] | None = None
         self._deliveries: deque[Iterator[None]] = deque()
         self._pumping = False
@@ -165,7 +165,7 @@ class Writer:
         round = self._round
         round.batch.records.append((resident.key, record))
         round.fed.append((resident, record))
-        if not self._scheduled:
+        if self._scheduled is None:
             self._want()
 
     def take(self, key: int, number: int) -> None:
@@ -236,13 +236,14 @@ class Writer:
         self._round = _Round(self._session)
 
     def _want(self) -> None:
-        if not self._scheduled and self._committing is None and self._retry is None:
-            self._scheduled = True
+        if self._scheduled is None and self._committing is None and self._retry is None:
             self._collector.pause()
-            self._loop.call_soon(self._flush)
+            self._scheduled = self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        self._scheduled = False
+        if self._scheduled is not None:
+            self._scheduled.cancel()
+            self._scheduled = None
         self._retry = None
         if self._committing is not None or self._closed:
             return
@@ -252,11 +253,7 @@ class Writer:
             round, self._round = self._round, _Round(self._session)
         else:
             return
-        try:
-            self._committing = self._commit_again(round) if round.batch.number else self._commit(round)
-        except Exception as error:  # a provider that refuses before it begins
-            self._committing = self._loop.create_future()
-            self._committing.set_exception(error)
+        self._committing = self._commit_again(round) if round.batch.number else self._commit(round)
         self._committing.add_done_callback(partial(self._committed, round))
 
     def _commit(self, round: _Round) -> asyncio.Future[BatchResult]:
@@ -313,7 +310,7 @@ class Writer:
                 self._loop.call_soon(self._pump)
         if finished:
             self._pumping = False
-            if self._scheduled and self._committing is None and self._retry is None:
+            if self._scheduled is not None and self._committing is None and self._retry is None:
                 self._flush()  # what the deliveries led to goes on its way without another turn of the loop
             self._tell_idle()
 
@@ -342,6 +339,7 @@ class Writer:
             error = _unexpected(error)
         logger.error("The store refused a batch, trying again in %.2f s: %s", self._retry_in, error)
         round.fail_callers(error)
+        self._round.fail_callers(error)  # what was asked meanwhile would wait behind the next try
         if self._session is not None or not round.is_empty():
             self._queue.appendleft(round)
         self._retry = self._loop.call_later(self._retry_in, self._flush)

@@ -57,6 +57,8 @@ class MemoryStorage:
 
     async def open(self) -> None:
         """Nothing to create; marks the object as usable."""
+        if self._open:
+            raise StorageError("This storage object is open already")
         self._open = True
 
     async def close(self) -> None:

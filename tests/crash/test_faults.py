@@ -93,19 +93,16 @@ async def test_a_process_goes_on_when_the_store_does(storage: FaultyStorage) -> 
         assert [entry.kind for entry in await handle.history()] == ["STARTED", "DONE", "DONE", "COMPLETED"]
 
 
-@process
-async def nothing(proc: Process) -> None: ...
-
-
 async def test_a_refused_end_is_not_tried_for_ever(storage: FaultyStorage) -> None:
     """A store that refuses the end of one process is not asked again and again, and the others go on."""
-    async with ProcessHost(storage, [nothing, three_steps]) as host:
-        created = asyncio.ensure_future(host.start(nothing(), id="refused"))
-        while not host._engine.by_id:
-            await asyncio.sleep(0)
+
+    @process
+    async def refused(proc: Process) -> None:
         storage.fail(CorruptJournal("Not the record that follows"))
+
+    async with ProcessHost(storage, [refused, three_steps]) as host:
+        await host.start(refused(), id="refused")
         await storage.has_failed()
-        await created
         handle = await host.start(three_steps(), id="one")
         assert await handle.result(SOON) == [0, 1, 2]
         assert len(storage.failed) == 1

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import cache
 from typing import TypeVar
 
@@ -150,9 +150,12 @@ class SqliteStorage:
 
     # --- writing, claiming, waking
 
-    def commit(self, batch: Batch) -> asyncio.Future[BatchResult]:
-        """Apply *batch* in one transaction; it is on the disk when the future is done."""
-        database, writer = self._usable()
+    def commit(self, batch: Batch) -> Awaitable[BatchResult]:
+        """Apply *batch* in one transaction; it is on the disk when the answer was awaited."""
+        try:
+            database, writer = self._usable()
+        except StorageError as error:
+            return _refused(error)
 
         def is_applied(connection: sqlite3.Connection) -> bool:
             return batch.session is not None and sessions.last_batch(connection, batch.session) == batch.number
@@ -274,3 +277,7 @@ def _tell_about_version(version: tuple[int, int, int]) -> None:
             "it; do not let other programs write to the file while hosts are running",
             sqlite3.sqlite_version,
         )
+
+
+async def _refused(error: StorageError) -> BatchResult:
+    raise error  # where it is awaited, as by any ``async def``
