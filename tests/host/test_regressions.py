@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -16,6 +17,7 @@ from durable import (
     ProcessTerminated,
     Status,
     StepError,
+    StepInterrupted,
     StorageError,
     current_step,
     process,
@@ -188,21 +190,21 @@ async def test_an_action_that_waits_for_a_thread_does_not_start_once_it_is_unwan
         return "done"
 
     async with ProcessHost(url, [blocking], threads=1, grace=timedelta(0)) as host:
-        first = await host.start(blocking(), id="first")
-        for id in ("cancelled", "terminated", "left"):
-            await host.start(blocking(), id=id)
-            await _has_intent(host, id)
+        for id in ("first", "cancelled", "terminated", "left"):
+            handle = await host.start(blocking(), id=id)
+            async with asyncio.timeout(SOON.total_seconds()):
+                while len(await handle.history()) < 2:  # until its intent is recorded, so that it waits for the thread
+                    await asyncio.sleep(0)
         await host.cancel("cancelled")
         await host.terminate("terminated", "enough")
         with pytest.raises(ProcessTerminated):
             await host.get("terminated").result(SOON)
     async with ProcessHost(url, [blocking]) as host:
         assert await host.get("left").result(SOON) == "interrupted"
-        assert await first_again(host) == "interrupted"
-        finish.set()
-        for thread in threading.enumerate():
-            if thread.name.startswith("durable-action"):
-                thread.join(SOON.total_seconds())
+    finish.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("durable-action"):
+            await asyncio.to_thread(thread.join, SOON.total_seconds())
     assert started == ["first"]
 
 
