@@ -166,7 +166,7 @@ def referents(holder: object) -> Iterable[object]:
     """Return what *holder* refers to, without the globals of a function."""
     found = gc.get_referents(holder)
     if type(holder) is types.FunctionType:
-        globals_, builtins = holder.__globals__, holder.__builtins__  # type: ignore[attr-defined]  # since 3.10
+        globals_, builtins = holder.__globals__, getattr(holder, "__builtins__", None)
         return [referent for referent in found if referent is not globals_ and referent is not builtins]
     return found
 

@@ -196,8 +196,8 @@ class Execution(Lifetime):
         except TypeError as error:
             return self._stall(problems.other_arguments(self.process_id, record.name, error))
         if timeout is not None:
-            self._deadline = record.time + timeout
-            self._emit(Deadline(self._deadline))
+            deadline = self._deadline = record.time + timeout
+            self._emit(Deadline(deadline))
         self._main = self._loop.create_main_task(coroutine)
 
     def _answer(self, record: Record) -> None:

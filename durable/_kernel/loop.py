@@ -372,8 +372,8 @@ _TASKS_FILE = asyncio.ensure_future.__code__.co_filename
 _ENSURE_FUTURE = getattr(asyncio.tasks, "_ensure_future", asyncio.ensure_future).__code__
 _WAIT = asyncio.tasks._wait.__code__  # type: ignore[attr-defined]
 _AS_COMPLETED = {asyncio.as_completed.__code__}
-if hasattr(asyncio.tasks, "_AsCompletedIterator"):
-    _AS_COMPLETED.add(asyncio.tasks._AsCompletedIterator.__init__.__code__)
+if (_iterator := getattr(asyncio.tasks, "_AsCompletedIterator", None)) is not None:  # since 3.13
+    _AS_COMPLETED.add(_iterator.__init__.__code__)
 
 
 def _check_order(futures: Collection[Any]) -> None:

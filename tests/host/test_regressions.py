@@ -173,12 +173,13 @@ async def test_at_most_once_is_not_called_again_on_the_loop(url: str) -> None:
 
 
 async def test_an_action_that_waits_for_a_thread_does_not_start_once_it_is_unwanted(url: str) -> None:
-    """Cancelled, terminated, or left by its host while it waited for a thread: when one comes free, it stays unstarted."""
+    """Cancelled, terminated, or left by its host before a thread came free for it, it is never started."""
     started: list[str] = []
-    finish = threading.Event()
+    began, finish = threading.Event(), threading.Event()
 
     def block() -> None:
         started.append(current_step().process_id)
+        began.set()
         finish.wait()
 
     @process
@@ -190,7 +191,9 @@ async def test_an_action_that_waits_for_a_thread_does_not_start_once_it_is_unwan
         return "done"
 
     async with ProcessHost(url, [blocking], threads=1, grace=timedelta(0)) as host:
-        for id in ("first", "cancelled", "terminated", "left"):
+        await host.start(blocking(), id="first")
+        await asyncio.to_thread(began.wait)
+        for id in ("cancelled", "terminated", "left"):
             handle = await host.start(blocking(), id=id)
             async with asyncio.timeout(SOON.total_seconds()):
                 while len(await handle.history()) < 2:  # until its intent is recorded, so that it waits for the thread
