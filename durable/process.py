@@ -177,6 +177,15 @@ class Process:
         """
         if not callable(action):
             raise self._not_an_action(action, name)
+        if retry is not None and not isinstance(retry, Retry):
+            raise InvalidDefinition(
+                f"`do` {name!r} of process {self.id!r} has retry={retry!r:.40}", fix="write `retry=Retry(…)`"
+            )
+        if timeout is not None and not isinstance(timeout, timedelta):
+            raise InvalidDefinition(
+                f"`do` {name!r} of process {self.id!r} has timeout={timeout!r:.40}",
+                fix="write `timeout=timedelta(seconds=…)`",
+            )
         if retry is not None and at_most_once:
             raise InvalidDefinition(
                 f"`do` {name!r} of process {self.id!r} is both at_most_once and retried",

@@ -369,6 +369,8 @@ async def test_misuse_of_do_is_told_at_the_line(url: str) -> None:
                 lambda: proc.do(5, "b"),  # type: ignore[call-overload]
                 lambda: proc.do(work, "c", at_most_once=True, retry=Retry()),
                 lambda: proc.do(work, "d", timeout=timedelta(0)),
+                lambda: proc.do(work, "d2", retry=3),  # type: ignore[call-overload]
+                lambda: proc.do(work, "d3", timeout=5),  # type: ignore[call-overload]
                 lambda: proc.get(work(), "e"),
                 lambda: proc.do(work, ""),
                 lambda: proc.do(work, "x" * 201),
@@ -382,7 +384,7 @@ async def test_misuse_of_do_is_told_at_the_line(url: str) -> None:
 
     async with ProcessHost(url, [wrong]) as host:
         texts = await (await host.start(wrong(), id="p")).result(SOON)
-    assert len(texts) == 7
+    assert len(texts) == 9
     assert "await proc.do(lambda: " in texts[0]
 
 
