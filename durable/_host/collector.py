@@ -3,7 +3,7 @@ Less garbage collection while a host is busy.
 
 Stepping thousands of processes makes many objects that live on and hardly any that die in cycles, which is what
 Python's collector is worst at: it walked all processes again and again and took half the time of a large batch. So it
-is paused while batches are on their way, and let through once a second.
+is paused while batches are on their way, and let through every two seconds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 
-_PAUSE = 1.0  # longest seconds without any collection
+_PAUSE = 2.0  # longest seconds without any collection
 
 
 class Collector:

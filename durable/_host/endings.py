@@ -25,6 +25,8 @@ class Endings:
         self.changes = Changes(storage)
         self._waiters: dict[str, list[asyncio.Future[Record]]] = {}
         self._elsewhere: set[str] = set()  # of those waited for: nobody will tell, so look
+        self._unseen: dict[str, None] = {}  # of these: not looked at yet
+        self._asked = asyncio.Event()
         self._watchers: dict[str, set[asyncio.Event]] = {}
         self._task: asyncio.Task[None] | None = None
         self._look: Look = _look_nowhere
@@ -37,9 +39,6 @@ class Endings:
         self._look = look
         try:
             if not self.owned(id):
-                record = await look(id)
-                if record is not None:
-                    return record
                 self._look_for(id)
             return await future
         finally:
@@ -48,6 +47,7 @@ class Endings:
             if not waiters:
                 del self._waiters[id]
                 self._elsewhere.discard(id)
+                self._unseen.pop(id, None)
 
     def tell(self, id: str, record: Record | None) -> None:
         """A process changed or left this host; it has ended if there is a *record*."""
@@ -95,27 +95,39 @@ class Endings:
 
     def _look_for(self, id: str) -> None:
         self._elsewhere.add(id)
+        self._unseen[id] = None
+        self._asked.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._keep_looking(), name="durable: results")
 
     async def _keep_looking(self) -> None:
+        # One look at a time: when thousands of results are awaited right after a start, most of those processes are
+        # here before their turn comes, and need none.
         seen = self.changes.count
         while self._elsewhere:
+            while self._unseen:
+                await self._look_at(next(iter(self._unseen)))
+            self._asked.clear()
             await asyncio.sleep(_SPACING)
-            seen = await self.changes.after(seen, _LOOK_EVERY)
-            for id in list(self._elsewhere):
-                if self.owned(id):
-                    self._elsewhere.discard(id)  # it has come here, and this host will tell
-                    continue
-                try:
-                    record = await self._look(id)
-                except StorageError:
-                    break  # the store is away: the wait goes on when it is back
-                except DurableError as error:
-                    self._fail(id, error)
-                else:
-                    if record is not None:
-                        self.tell(id, record)
+            await self.change(self._asked, seen)
+            if self.changes.count != seen or not self._asked.is_set():
+                seen = self.changes.count
+                self._unseen.update(dict.fromkeys(self._elsewhere))
+
+    async def _look_at(self, id: str) -> None:
+        self._unseen.pop(id, None)
+        if self.owned(id):
+            self._elsewhere.discard(id)  # it has come here, and this host will tell
+            return
+        try:
+            record = await self._look(id)
+        except StorageError:
+            self._unseen.clear()  # the store is away: the wait goes on when it is back
+        except DurableError as error:
+            self._fail(id, error)
+        else:
+            if record is not None:
+                self.tell(id, record)
 
     def _fail(self, id: str, error: DurableError) -> None:
         for future in self._waiters.get(id, ()):
