@@ -16,6 +16,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
+from datetime import timedelta
 from functools import partial
 from types import CodeType, CoroutineType, FunctionType
 from typing import Any, Protocol
@@ -98,11 +99,9 @@ class Actions:
         self.running.add(attempt)
         context = self._context.copy()
         context.run(_current.set, step)
-        options = command.options
-        if options is not None and options.timeout is not None:
-            due = self._now() + round(options.timeout.total_seconds() * 1_000_000)
-            attempt.timer = self._timers.add(due, self._timed_out, attempt)
         if runs_on_loop(command.action):
+            if _timeout(command) is not None:
+                self._set_timer(attempt)
             self._call_on_loop(attempt, context)
         else:
             self._threads.run(context, partial(self._begin, attempt), partial(self._answered, attempt, context))
@@ -164,7 +163,15 @@ class Actions:
         """On a thread, which may have come free long after the attempt was wanted."""
         if attempt.step.cancelled or not self._may_start():
             raise _NotBegun
+        if _timeout(attempt.command) is not None:  # the wait for a thread is not the action's
+            self._loop.call_soon_threadsafe(self._set_timer, attempt)
         return attempt.command.action()
+
+    def _set_timer(self, attempt: Attempt) -> None:
+        timeout = _timeout(attempt.command)
+        if timeout is not None and attempt in self.running and not attempt.let_go:
+            due = self._now() + timeout // timedelta(microseconds=1)
+            attempt.timer = self._timers.add(due, self._timed_out, attempt)
 
     def _answered(self, attempt: Attempt, context: Context, result: Any, error: BaseException | None) -> None:
         if error is None and inspect.isawaitable(result):
@@ -316,6 +323,10 @@ def _find_out(action: Callable[[], Any]) -> bool:
         )
         _remember(action, on_loop=known)
     return known
+
+
+def _timeout(command: RunAction) -> timedelta | None:
+    return None if command.options is None else command.options.timeout
 
 
 def _at_most_once(command: RunAction) -> bool:

@@ -437,3 +437,32 @@ async def test_a_result_of_a_process_that_is_too_large_is_its_failure(url: str) 
     async with ProcessHost(url, [large], payload_limit=4000) as host:
         with pytest.raises(PayloadTooLarge, match="result of process 'p'"):
             await (await host.start(large(), id="p")).result(SOON)
+
+
+async def test_waiting_for_a_thread_is_not_the_time_of_the_action(url: str) -> None:
+    """With one thread, an action that waits for another one to end does not time out before it has begun."""
+    busy = asyncio.Event()
+    free = threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def occupy() -> None:
+        loop.call_soon_threadsafe(busy.set)
+        free.wait(20)
+
+    @process
+    async def first(proc: Process) -> None:
+        await proc.do(occupy, "occupy")
+
+    @process
+    async def second(proc: Process) -> str:
+        return await proc.do(lambda: "in time", "quick", timeout=timedelta(seconds=5))
+
+    clock = ManualClock()
+    async with ProcessHost(url, [first, second], threads=1, clock=clock) as host:
+        await host.start(first(), id="first")
+        await busy.wait()
+        handle = await host.start(second(), id="second")
+        clock.jump(timedelta(seconds=60))
+        await asyncio.sleep(0)
+        free.set()
+        assert await handle.result(SOON) == "in time"
