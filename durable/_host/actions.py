@@ -146,7 +146,7 @@ class Actions:
 
     def _call_on_loop(self, attempt: Attempt, context: Context) -> None:
         try:
-            result = context.run(attempt.command.action)
+            result = context.run(self._call, attempt)
         except (KeyboardInterrupt, SystemExit):
             self._interrupted(attempt)
             raise
@@ -165,6 +165,9 @@ class Actions:
             raise _NotBegun
         if _timeout(attempt.command) is not None:  # the wait for a thread is not the action's
             self._loop.call_soon_threadsafe(self._set_timer, attempt)
+        return self._call(attempt)
+
+    def _call(self, attempt: Attempt) -> Any:
         return attempt.command.action()
 
     def _set_timer(self, attempt: Attempt) -> None:

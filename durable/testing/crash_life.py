@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import durable.client
-from durable._host.actions import Actions, Attempt, Owner
-from durable._kernel.commands import RunAction
+from durable._host.actions import Actions, Attempt
 from durable.errors import StorageError
 from durable.storage import JournalStorage, open_storage
 from durable.testing.crash_points import Fuse, KillAt, KillPoint, Moment
@@ -141,14 +140,15 @@ def _instrument(order: Order, trace: Trace) -> None:
         storage = open_storage(url)
         return KillAt(storage if wrapper is None else wrapper(storage), fuse, trace)
 
-    start = Actions.start
+    call = Actions._call
 
-    def start_traced(self: Actions, owner: Owner, command: RunAction) -> Attempt:
-        trace.write("action", process=owner.id, checkpoint=command.name, attempt=command.attempt)
-        return start(self, owner, command)
+    def call_traced(self: Actions, attempt: Attempt) -> Any:
+        step = attempt.step
+        trace.write("action", process=step.process_id, checkpoint=step.checkpoint, attempt=step.attempt)
+        return call(self, attempt)
 
     setattr(durable.client, "open_storage", open_killing)  # noqa: B010 (an assignment would be an error of types)
-    setattr(Actions, "start", start_traced)  # noqa: B010
+    setattr(Actions, "_call", call_traced)  # noqa: B010
 
 
 async def _play(order: Order) -> dict[str, Any]:
