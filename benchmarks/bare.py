@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 
 
-def committed_insert(folder: Path, rows: int = 400) -> float:
-    """Median seconds of one committed one-row insert with `sqlite3` alone: WAL, ``synchronous=FULL``."""
+def committed_insert(folder: Path, rows: int = 100) -> float:
+    """Median seconds of one committed one-row insert with `sqlite3` alone into a new file: WAL, ``synchronous=FULL``."""
+    for old in folder.glob("bare.db*"):
+        old.unlink()
     connection = sqlite3.connect(folder / "bare.db", isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")

@@ -12,15 +12,18 @@ entry point group ``durable.storage``, each a callable ``(url: str) -> JournalSt
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from durable.errors import UnknownScheme
 from durable.journal import Record
+
+_T = TypeVar("_T")
 
 # --- what a store keeps ----------------------------------------------------------------------------------
 
@@ -190,6 +193,29 @@ class Claim(NamedTuple):
     inbox: Sequence[InboxItem]
 
 
+class Answer(asyncio.Future[_T]):
+    """
+    A future whose `listener` hears of the outcome in the very turn of the loop in which it arrives.
+
+    The callbacks of a plain future come a turn later, and each turn costs a look at the selector.
+    """
+
+    listener: Callable[[Answer[_T]], object] | None = None
+
+    def settle(self, outcome: _T | None, error: BaseException | None) -> None:
+        """Take the outcome, or the error, unless the answer is no longer wanted; call on the loop's own thread."""
+        if self.done():
+            return
+        if error is None:
+            self.set_result(outcome)  # type: ignore[arg-type]  # None is the outcome of who returns None
+        else:
+            self.set_exception(error)
+        # Whoever settled it may hold the answer for a while; not what the listener holds.
+        listener, self.listener = self.listener, None
+        if listener is not None:
+            listener(self)
+
+
 # --- the protocol --------------------------------------------------------------------------------------------
 
 
@@ -231,8 +257,8 @@ class JournalStorage(Protocol):
         """
         Apply *batch* atomically; durable when what it returns has been awaited.
 
-        An ``async def`` as the rest. It is the hot path, so a provider whose work is done elsewhere may also return the
-        `asyncio.Future` of it, which saves a task for each batch.
+        An ``async def`` as the rest. It is the hot path, so a provider whose work is done elsewhere may also return an
+        `asyncio.Future` of it, which saves a task for each batch, or an `Answer`, which saves a turn of the loop, too.
 
         Raises:
             SessionLost: The batch's session is not alive; nothing was written, and nothing of it ever will be.
@@ -264,6 +290,18 @@ class JournalStorage(Protocol):
         allowed, but cost should be near nothing while nothing happens.
         """
 
+    # keeping house
+
+    async def ended(self, before: int, limit: int) -> Sequence[ProcessRow]:
+        """Up to *limit* ended processes with ``ended_at < before``, those that ended first come first."""
+
+    async def purge(self, keys: Collection[int]) -> int:
+        """
+        Delete for good those of *keys* that have ended: row, journal, inbox; returns how many.
+
+        Their ids may be used again.
+        """
+
     # reading
 
     async def row(self, id: str) -> ProcessRow | None:
@@ -293,6 +331,8 @@ class JournalStorage(Protocol):
 
 _BUILT_IN = {
     "memory": "durable_storage.memory:MemoryStorage",
+    "postgres": "durable_storage.postgres.provider:PostgresStorage",
+    "postgresql": "durable_storage.postgres.provider:PostgresStorage",
     "sqlite": "durable_storage.sqlite.provider:SqliteStorage",
 }
 

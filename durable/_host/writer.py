@@ -21,6 +21,7 @@ from durable._host.tasks import start_task
 from durable.errors import CorruptJournal, DurableError, SessionLost, StorageError
 from durable.journal import Record
 from durable.storage import (
+    Answer,
     Batch,
     BatchResult,
     Creation,
@@ -253,8 +254,11 @@ class Writer:
             round, self._round = self._round, _Round(self._session)
         else:
             return
-        self._committing = self._commit_again(round) if round.batch.number else self._commit(round)
-        self._committing.add_done_callback(partial(self._committed, round))
+        self._committing = committing = self._commit_again(round) if round.batch.number else self._commit(round)
+        if isinstance(committing, Answer):
+            committing.listener = partial(self._committed, round)
+        else:
+            committing.add_done_callback(partial(self._committed, round))
 
     def _commit(self, round: _Round) -> asyncio.Future[BatchResult]:
         self._number += 1

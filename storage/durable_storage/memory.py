@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from heapq import nlargest
+from heapq import nlargest, nsmallest
 from weakref import WeakSet
 
 from durable.errors import StorageError
@@ -171,6 +171,20 @@ class MemoryStorage:
         if waiting is not None:
             with suppress(RuntimeError):  # its loop is closed: nobody waits any more
                 waiting.get_loop().call_soon_threadsafe(_finish, waiting)
+
+    # --- keeping house
+
+    async def ended(self, before: int, limit: int) -> Sequence[ProcessRow]:
+        """What ended before that time."""
+        with self._store.lock:
+            rows = self._usable().processes.values()
+            old = [(row.ended_at, row.key, row) for row in rows if row.ended_at is not None and row.ended_at < before]
+        return [row for _, _, row in nsmallest(limit, old)]
+
+    async def purge(self, keys: Collection[int]) -> int:
+        """Delete what has ended."""
+        with self._store.lock:
+            return self._usable().purge(keys)
 
     # --- reading
 

@@ -189,6 +189,17 @@ class State:
         elif row.wake_at is not None and row.status is Status.RUNNING:
             self._waking[key] = row.wake_at
 
+    # --- keeping house
+
+    def purge(self, keys: Collection[int]) -> int:
+        """Delete those of *keys* that have ended, with all that belongs to them; return how many."""
+        ended = [key for key in set(keys) if key in self.processes and self.processes[key].status in ENDED]
+        for key in ended:
+            del self.keys[self.processes.pop(key).id], self.journals[key]
+            for number in self.inboxes.pop(key):
+                del self.items[number]
+        return len(ended)
+
     # --- claiming and waking
 
     def claim(self, session: int, queues: Collection[str], limit: int, now: int) -> list[Claim]:

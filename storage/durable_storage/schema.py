@@ -121,6 +121,8 @@ _partial(
 )
 # Flagged residents of a living session, and whatever a dead one still owns, earliest first.
 _partial("process_owned", process.c.owner, process.c.wake_at, where=process.c.owner.is_not(None))
+# What ended long ago, for whoever keeps house.
+_partial("process_ended", process.c.ended_at, where=process.c.ended_at.is_not(None))
 # Listings are pages by key, one range of an index for each status; SQLite appends the primary key to every index. The
 # first one finds what is stalled, too: a narrower index for that was never chosen.
 Index("process_by_status", process.c.status)

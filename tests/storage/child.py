@@ -52,7 +52,11 @@ async def attempt(action: Awaitable[object]) -> str:
 
 
 async def serve(path: str) -> None:
-    """Hold a session and commit on demand: ``commit KEY [SIZE]`` creates a process, ``last`` tells the last batch."""
+    """
+    Hold a session and do what it is told.
+
+    ``commit KEY [SIZE]`` creates a process, ``end KEY`` ends it, ``last`` tells the last batch, ``renew`` renews.
+    """
     storage = SqliteStorage(f"sqlite:///{path}")
     await storage.open()
     session = await storage.begin_session("child", 30)
@@ -67,6 +71,10 @@ async def serve(path: str) -> None:
                 say(outcome)
                 if outcome != "done":
                     number -= 1
+            case ["end", key]:
+                number += 1
+                end = End(int(key), Status.COMPLETED, None, Record(2, Kind.COMPLETED, "", b"", 2), 0)
+                say(await attempt(storage.commit(Batch(session, number, ends=[end]))))
             case ["last"]:
                 say(await storage.last_batch(session))
             case ["renew"]:

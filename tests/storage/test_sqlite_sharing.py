@@ -101,10 +101,11 @@ async def test_change_by_others_is_noticed(path: Path, child: StartChild, open_s
     storage, other = await open_store(), await open_store()
     writer = child("serve", path)
     assert writer.read() == "session 1"
+    assert writer.ask("commit 1") == "done"
     await storage.wait_for_change(0)
     waiting = asyncio.create_task(storage.wait_for_change(60))
     await asyncio.sleep(0)
-    writer.send("commit 1")
+    writer.send("end 1")
     async with asyncio.timeout(20):
         await waiting
         assert writer.read() == "done"

@@ -10,7 +10,7 @@ is refused before a row is written.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from durable.errors import SessionLost, StorageError
@@ -31,8 +31,7 @@ def apply(connection: sqlite3.Connection, batch: Batch) -> BatchResult:
     if batch.creations:
         result.taken_ids = _create(connection, batch.session, batch.creations)
     if keys := keys_to_own(batch):
-        owned = {**statements.wanted(keys), "session": batch.session}
-        check_journals(batch, dict(connection.execute(statements.LENGTHS, owned)))
+        check_journals(batch, _lengths(connection, keys, batch.session))
     if batch.records:
         connection.executemany(
             statements.APPEND,
@@ -53,8 +52,15 @@ def apply(connection: sqlite3.Connection, batch: Batch) -> BatchResult:
 
 def fence(connection: sqlite3.Connection, session: int, number: int) -> None:
     """Note batch *number* on the row of *session*, which proves it alive, or raise `SessionLost`."""
-    if connection.execute(statements.FENCE, {"session": session, "number": number}).rowcount != 1:
+    if connection.execute(statements.FENCE, (number, session)).rowcount != 1:
         raise session_lost(session)
+
+
+def _lengths(connection: sqlite3.Connection, keys: Collection[int], session: int | None) -> dict[int, int]:
+    """Number of records of each process among *keys* that *session* owns."""
+    if len(keys) == 1:
+        return dict(connection.execute(statements.LENGTH, (*keys, session)))
+    return dict(connection.execute(statements.LENGTHS, {**statements.wanted(keys), "session": session}))
 
 
 def session_lost(session: int) -> SessionLost:

@@ -17,7 +17,7 @@ from typing import TypeVar
 from durable.errors import StorageError
 from durable.journal import Record
 from durable.storage import Batch, BatchResult, Claim, InboxItem, ProcessRow, Status
-from durable_storage.sqlite import address, claims, sessions
+from durable_storage.sqlite import address, claims, housekeeping, sessions
 from durable_storage.sqlite.commit import apply
 from durable_storage.sqlite.database import Database
 from durable_storage.sqlite.failures import translate
@@ -161,7 +161,8 @@ class SqliteStorage:
             return batch.session is not None and sessions.last_batch(connection, batch.session) == batch.number
 
         def tell(_: BatchResult) -> None:
-            database.announce()
+            if _concerns_others(batch):
+                database.announce()
 
         return writer.run(
             lambda: database.write(lambda connection: apply(connection, batch), afterwards=tell, is_applied=is_applied)
@@ -208,6 +209,16 @@ class SqliteStorage:
             await asyncio.sleep(min(self._poll, rest))
             self._poll = min(self._poll * 1.2, _LONGEST_POLL)
         self._poll = _SHORTEST_POLL
+
+    # --- keeping house
+
+    async def ended(self, before: int, limit: int) -> Sequence[ProcessRow]:
+        """What ended before that time."""
+        return await self._read(lambda connection: housekeeping.ended(connection, before, limit))
+
+    async def purge(self, keys: Collection[int]) -> int:
+        """Delete what has ended."""
+        return await self._write(lambda connection: housekeeping.purge(connection, keys))
 
     # --- reading
 
@@ -266,6 +277,12 @@ class SqliteStorage:
                 fix="open the store after the fork, or start children with the spawn method",
             )
         return self._database, self._writer
+
+
+def _concerns_others(batch: Batch) -> bool:
+    """Whether another host or a client may be waiting for it; the records of what a session owns are its own affair."""
+    unowned = any(not creation.owned for creation in batch.creations)
+    return bool(unowned or batch.mails or batch.progress or batch.parks or batch.stalls or batch.ends)
 
 
 @cache

@@ -84,7 +84,9 @@ BEGIN_SESSION = _one(
         host=Q("host"), state=_number(ALIVE), lease_until=Q("lease_until"), boot=Q("boot"), last_batch=_number(0)
     )
 )
-FENCE = _one(update(session).where(session.c.id == Q("session"), _is_alive).values(last_batch=Q("number")))
+FENCE = _many(
+    update(session).where(session.c.id == Q("session"), _is_alive).values(last_batch=Q("number")), "number", "session"
+)
 IS_ALIVE = _one(select(session.c.id).where(session.c.id == Q("session"), _is_alive))
 RENEW = _one(update(session).where(session.c.id == Q("session"), _is_alive).values(lease_until=Q("until")))
 LEAVE = _many(
@@ -121,12 +123,10 @@ CREATE = _many(
 )
 ROWS_BY_ID = _one(select(*process.c).select_from(_wanted()).join(process, process.c.id == _wanted().c.value))
 WITH_RECORDS = _one(select(record.c.key).where(_in_wanted(record.c.key), record.c.seq == _number(1)))
-LENGTHS = _one(
-    select(
-        process.c.key,
-        select(func.max(record.c.seq)).where(record.c.key == process.c.key).scalar_subquery(),
-    ).where(_in_wanted(process.c.key), _owned_by_session)
-)
+_lengths = select(process.c.key, select(func.max(record.c.seq)).where(record.c.key == process.c.key).scalar_subquery())
+LENGTHS = _one(_lengths.where(_in_wanted(process.c.key), _owned_by_session))
+# One process at a time is what a quiet host writes of; taking a list apart would cost as much as the rest of it.
+LENGTH = _many(_lengths.where(process.c.key == Q("of"), _owned_by_session), "of", "session")
 APPEND = _many(
     insert(record).values({column: Q(column.name) for column in record.c}), *(column.name for column in record.c)
 )
@@ -184,6 +184,20 @@ END = _many(
     *("outcome", "end", "why", "of", "session", "consumed"),
 )
 STILL_OWNED = _one(select(process.c.key).where(_in_wanted(process.c.key), _owned_by_session))
+
+# --- keeping house
+
+ENDED_BEFORE = _one(
+    select(*process.c)
+    .where(process.c.ended_at < Q("before"))
+    .order_by(process.c.ended_at, process.c.key)
+    .limit(Q("most"))
+    .offset(_number(0))
+)
+_have_ended = select(process.c.key).where(_in_wanted(process.c.key), process.c.ended_at.is_not(None))
+PURGE_RECORDS = _one(delete(record).where(record.c.key.in_(_have_ended)))
+PURGE_INBOXES = _one(delete(inbox).where(inbox.c.key.in_(_have_ended)))
+PURGE = _one(delete(process).where(_in_wanted(process.c.key), process.c.ended_at.is_not(None)))
 
 # --- claiming and waking
 

@@ -14,8 +14,10 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from durable.storage import Answer
+
 _T = TypeVar("_T")
-_Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
+_Job = tuple[asyncio.AbstractEventLoop, Answer[Any], Callable[[], Any]]
 
 
 class Writer:
@@ -33,16 +35,16 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def run(self, function: Callable[[], _T]) -> asyncio.Future[_T]:
+    def run(self, function: Callable[[], _T]) -> Answer[_T]:
         """
-        Run *function* on the thread; the future has its outcome.
+        Run *function* on the thread; the answer has its outcome.
 
         A caller that is cancelled does not stop it: whether a write happened is for the journal to say.
         """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[_T] = loop.create_future()
-        self._jobs.put((loop, future, function))
-        return future
+        answer: Answer[_T] = Answer(loop=loop)
+        self._jobs.put((loop, answer, function))
+        return answer
 
     def stop(self) -> None:
         """Let the thread end when it has done what it was given."""
@@ -50,22 +52,13 @@ class Writer:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            loop, future, function = job
+            loop, answer, function = job
             try:
                 outcome, error = function(), None
             except BaseException as raised:
                 outcome, error = None, raised
             with suppress(RuntimeError):  # the loop is closed: nobody waits for the answer any more
-                loop.call_soon_threadsafe(_answer, future, outcome, error)
+                loop.call_soon_threadsafe(answer.settle, outcome, error)
             # An idle thread must not keep the last batch alive.
-            del job, loop, future, function, outcome, error
+            del job, loop, answer, function, outcome, error
             self._after()
-
-
-def _answer(future: asyncio.Future[Any], outcome: Any, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(outcome)
-    else:
-        future.set_exception(error)

@@ -53,6 +53,7 @@ STATEMENTS = (
     """,
     "CREATE INDEX process_due ON process (queue, wake_at) WHERE owner IS NULL AND wake_at IS NOT NULL AND status = 0",
     "CREATE INDEX process_owned ON process (owner, wake_at) WHERE owner IS NOT NULL",
+    "CREATE INDEX process_ended ON process (ended_at) WHERE ended_at IS NOT NULL",
     "CREATE INDEX process_by_status ON process (status)",
     "CREATE INDEX process_by_definition ON process (definition, status)",
     'CREATE INDEX inbox_by_process ON inbox ("key")',
