@@ -1,8 +1,8 @@
 """
-A jobs system: an HTTP API that takes jobs, and any number of worker hosts that run them, with one database between them.
+A jobs system: an HTTP API that takes jobs, any number of worker hosts that run them, and one database between them.
 
-The API is a client: it writes a job down and answers. A worker is told at once (no sweep through a table), runs it, tries
-again with growing pauses when somebody else's service is down, and hands over when it dies. There is no queue, no
+The API is a client: it writes a job down and answers. A worker is told at once (no sweep through a table), runs it,
+tries again with growing pauses when somebody else's service is down, and hands over when it dies. There is no queue, no
 status table, no lock and no sweeper in here: the database behind the URL is the only thing the two programs share.
 
     python -m examples.jobs                                     API and two workers on a SQLite file

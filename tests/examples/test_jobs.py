@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from email import message_from_bytes
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,7 @@ def test_two_workers_on_one_job(jobs: Jobs, mailbox: Mailbox) -> None:
 
 
 def test_hard_crash_in_the_middle_is_taken_over(jobs: Jobs, mailbox: Mailbox) -> None:
-    """A worker killed while it sends a message: another one sends it, under the same Message-ID, and the job is done."""
+    """A worker is killed while it sends a message: another one sends it, and the job is done."""
     mailbox.hold_next = True
     victim = jobs.start_worker()
     id = jobs.submit().json()["id"]
@@ -228,7 +229,7 @@ def test_third_party_down_backs_off_then_succeeds(jobs: Jobs, mailbox: Mailbox) 
     job = jobs.wait(id, ended)
     assert (job["status"], job["failed_attempts"]) == ("completed", 4)
     failed = [datetime.fromisoformat(moment) for moment in job["failed_at"]]
-    pauses = [(later - earlier).total_seconds() for earlier, later in zip(failed, failed[1:], strict=False)]
+    pauses = [(later - earlier).total_seconds() for earlier, later in pairwise(failed)]
     assert all(pause >= 0.05 * 2**number * 0.9 for number, pause in enumerate(pauses)), pauses  # jitter takes a tenth
     assert len(mailbox.taken) == 1
 
