@@ -4,6 +4,7 @@ A long-running process as one async function that survives crashes, restarts and
 See README.md for the whole story; every public name is here.
 """
 
+from durable._kernel.kept import Child
 from durable.client import ProcessClient
 from durable.codec import (
     Codec,
@@ -13,7 +14,7 @@ from durable.codec import (
     MessagePackCodec,
     register,
 )
-from durable.definition import AnyDefinition, Definition, Invocation, process
+from durable.definition import Definition, process
 from durable.errors import (
     CorruptJournal,
     DecodeError,
@@ -51,6 +52,7 @@ from durable.errors import (
 )
 from durable.handle import Handle, HistoryEntry, ProcessStatus, Progress
 from durable.host import ProcessHost
+from durable.invocation import AnyDefinition, Invocation
 from durable.process import Event, Process
 from durable.retry import Retry
 from durable.run import run
@@ -59,6 +61,7 @@ from durable.storage import Status
 
 __all__ = [
     "AnyDefinition",
+    "Child",
     "Codec",
     "CompressedCodec",
     "CorruptJournal",

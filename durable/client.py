@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-import time
 from collections.abc import AsyncIterator, Collection
 from datetime import timedelta
 from secrets import randbits
@@ -16,24 +14,23 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 from uuid import uuid4
 
-from durable._host.clock import Clock, SystemClock, to_datetime
+from durable._host.clock import Clock, SystemClock
 from durable._host.endings import Endings
+from durable._host.payloads import Payloads
+from durable._host.starting import Starting
 from durable._host.writer import Writer
-from durable._kernel.execution import KERNEL_VERSION
+from durable._kernel.outcomes import content_of, outcome
 from durable.codec import Codec, MessagePackCodec
-from durable.definition import Invocation
 from durable.errors import (
-    DurableError,
     HostClosed,
     InvalidDefinition,
-    PayloadTooLarge,
     ProcessEnded,
     ProcessExists,
     ProcessNotFound,
 )
-from durable.handle import Handle, HistoryEntry, ProcessStatus, Progress
-from durable.journal import ENDS, ID_LIMIT, Kind, Record, check_name
-from durable.outcome import outcome
+from durable.handle import Handle, HistoryEntry, ProcessStatus, history_entry, picture
+from durable.invocation import Invocation
+from durable.journal import ID_LIMIT, Record, check_name
 from durable.process import Event
 from durable.storage import (
     ENDED,
@@ -53,7 +50,6 @@ T = TypeVar("T")
 History = list[HistoryEntry]  # by this name where `list` is the method
 
 PAYLOAD_LIMIT = 4 * 1024 * 1024
-_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 class ProcessClient:
@@ -80,10 +76,9 @@ class ProcessClient:
     ) -> None:
         self._storage = open_storage(url) if isinstance(url, str) else url
         self._codec: Codec = MessagePackCodec() if codec is None else codec
-        self._payload_limit = payload_limit
+        self._payloads = Payloads(self._codec, payload_limit)
         self._clock: Clock = SystemClock() if clock is None else clock
-        self._last_key = 0
-        self._key_salt = randbits(12)
+        self._starting = Starting(self._codec, self._clock, self._payloads, randbits(12))
         self._is_open = False
         self._writer: Writer
         self._endings: Endings
@@ -127,47 +122,14 @@ class ProcessClient:
                 fix="call the process function: `start(the_function(arguments), id=…)`",
             )
         id = uuid4().hex if id is None else check_name(id, "process id", ID_LIMIT)
-        payload = self._encode_start(invocation, id)
+        payload = self._starting.encode(invocation, id)
         taken = await self._create(invocation, id, payload)
         if taken is not None:
             await self._check_same(invocation, payload, taken)
         return Handle(self, id)
 
-    def _encode_start(self, invocation: Invocation[Any], id: str) -> bytes:
-        timeout = invocation.definition.timeout
-        limit = None if timeout is None else timeout // timedelta(microseconds=1)
-        try:
-            payload = self._codec.encode((KERNEL_VERSION, _PYTHON, invocation.args, invocation.kwargs, limit))
-        except DurableError as error:
-            error.facts = {
-                "process": repr(id),
-                "checkpoint": f"arguments of {invocation.definition.name!r}",
-                **error.facts,
-            }
-            raise
-        self._check_size(payload, f"The arguments of process {id!r}")
-        return payload
-
-    def _check_size(self, payload: bytes, what: str) -> None:
-        if len(payload) > self._payload_limit:
-            raise PayloadTooLarge(
-                f"{what} take {len(payload)} bytes, and the limit is {self._payload_limit}",
-                fix="keep large data in a file or object store and pass its name, or raise `payload_limit`",
-            )
-
     async def _create(self, invocation: Invocation[Any], id: str, payload: bytes) -> ProcessRow | None:
-        return await self._write_creation(self._creation(invocation, id, payload, owned=False))
-
-    def _creation(self, invocation: Invocation[Any], id: str, payload: bytes, *, owned: bool) -> Creation:
-        definition = invocation.definition
-        now = self._clock.now()
-        record = Record(1, Kind.STARTED, definition.name, payload, now)
-        return Creation(self._new_key(), id, definition.name, definition.queue, owned, None if owned else now, record)
-
-    def _new_key(self) -> int:
-        # Time first, so that keys grow in the order of creation; below it what tells creators at the same time apart.
-        self._last_key = max(self._last_key + (1 << 12), (time.time_ns() // 1000 << 12) | self._key_salt)
-        return self._last_key
+        return await self._write_creation(self._starting.creation(invocation, id, payload, owned=False))
 
     async def _write_creation(self, creation: Creation) -> ProcessRow | None:
         created: asyncio.Future[ProcessRow | None] = asyncio.get_running_loop().create_future()
@@ -184,22 +146,16 @@ class ProcessClient:
         return await created
 
     async def _check_same(self, invocation: Invocation[Any], payload: bytes, taken: ProcessRow) -> None:
-        difference = ""
-        if taken.definition == invocation.definition.name:
-            first = (await self._storage.journal(taken.key))[0]
-            if self._same_arguments(first.payload, payload):
-                return
-            difference = " with other arguments"
+        first = (await self._storage.journal(taken.key))[0]
+        if self._starting.is_same(first, invocation.definition.name, payload):
+            return
+        difference = " with other arguments" if first.name == invocation.definition.name else ""
         raise ProcessExists(
             f"Process {taken.id!r} exists already, as {taken.definition!r}{difference}",
             asked=repr(invocation),
             status=taken.status.value,
             fix="start it under another id, or with the arguments it was started with",
         )
-
-    def _same_arguments(self, recorded: bytes, asked: bytes) -> bool:
-        # Decoded both, because what is equal need not be encoded alike (sets, encryption).
-        return recorded == asked or bool(self._codec.decode(recorded)[2:4] == self._codec.decode(asked)[2:4])
 
     # --- look ---
 
@@ -237,7 +193,7 @@ class ProcessClient:
         if before is not None and (row := await self._storage.row(before.id)) is not None:
             last = row.key
         rows = await self._storage.rows(status=wanted, definition=name, limit=max(1, limit), before=last)
-        return [self._picture(row) for row in rows]
+        return [picture(row, self._codec) for row in rows]
 
     async def count(self, *, status: Status | str | None = None, name: str | None = None) -> int:
         """How many processes there are, of this status and definition if given."""
@@ -277,12 +233,12 @@ class ProcessClient:
         if key is not None:
             check_name(key, "event key", ID_LIMIT)
         encoded = self._codec.encode((payload, key))
-        self._check_size(encoded, f"The payload of event {name!r}")
+        self._payloads.check(encoded, f"The payload of event {name!r}")
         await self._send(id, MailKind.EVENT, name, key, encoded)
 
     async def cancel(self, id: str, reason: str = "cancelled") -> None:
         """As `Handle.cancel`."""
-        await self._send(id, MailKind.CANCEL, "", None, self._codec.encode(str(reason)))
+        await self._send(id, MailKind.CANCEL, "", None, self._encode_reason(id, reason))
 
     async def terminate(self, id: str, reason: str) -> None:
         """
@@ -291,12 +247,18 @@ class ProcessClient:
         Durability: The request is on storage at return; its host carries it out.
         Raises:
             ProcessNotFound, ProcessEnded: There is nothing to end.
+            PayloadTooLarge: *reason* is longer than the payload limit.
         """
-        await self._send(id, MailKind.TERMINATE, "", None, self._codec.encode(str(reason)))
+        await self._send(id, MailKind.TERMINATE, "", None, self._encode_reason(id, reason))
 
     async def resume(self, id: str) -> None:
         """Let a stalled process try again, with the code there is now. Raises `ProcessNotFound`, `ProcessEnded`."""
         await self._send(id, MailKind.RESUME, "", None, b"")
+
+    def _encode_reason(self, id: str, reason: str) -> bytes:
+        payload = self._codec.encode(str(reason))
+        self._payloads.check(payload, f"The reason given to process {id!r}")
+        return payload
 
     async def _send(self, id: str, kind: MailKind, name: str, key: str | None, payload: bytes) -> None:
         self._check_open()
@@ -315,7 +277,8 @@ class ProcessClient:
         self._check_open()
         async with asyncio.timeout(None if timeout is None else max(0.0, timeout.total_seconds())):
             record = await self._endings.wait(id, self._last_record)
-        return outcome(record, self._codec, id)
+        content = content_of(record.kind, self._codec.decode(record.payload))
+        return outcome(record.kind, content, self._codec, id)
 
     async def _last_record(self, id: str) -> Record | None:
         # Not `_row`: who waits already goes on waiting while a host that has lost its session begins another.
@@ -327,14 +290,11 @@ class ProcessClient:
         return (await self._storage.journal(row.key))[-1]
 
     async def _status(self, id: str) -> ProcessStatus:
-        return self._picture(await self._row(id))
+        return picture(await self._row(id), self._codec)
 
     async def _history(self, id: str) -> History:
         row = await self._row(id)
-        return [
-            HistoryEntry(record.seq, record.kind.name, record.name, to_datetime(record.time), self._readable(record))
-            for record in await self._storage.journal(row.key)
-        ]
+        return [history_entry(record, self._codec) for record in await self._storage.journal(row.key)]
 
     async def _watch(self, id: str) -> AsyncIterator[ProcessStatus]:
         last: ProcessStatus | None = None
@@ -356,32 +316,6 @@ class ProcessClient:
         if row is None:
             raise _not_found(id)
         return row
-
-    def _picture(self, row: ProcessRow) -> ProcessStatus:
-        return ProcessStatus(
-            id=row.id,
-            definition=row.definition,
-            status=row.status,
-            created_at=to_datetime(row.created_at),
-            ended_at=None if row.ended_at is None else to_datetime(row.ended_at),
-            reason=row.reason,
-            progress=None if row.progress is None else self._read_progress(row.progress),
-            resident=row.owner is not None,
-        )
-
-    def _read_progress(self, report: bytes) -> Progress:
-        return Progress(*self._codec.decode(report))
-
-    def _readable(self, record: Record) -> Any:
-        if not record.payload:
-            return None
-        try:
-            value = self._codec.decode(record.payload)
-        except DurableError:
-            return record.payload
-        if record.kind in ENDS and isinstance(value, tuple):
-            return value[0]
-        return value
 
     def _check_open(self) -> None:
         if not self._is_open:

@@ -188,6 +188,18 @@ class StorageReadOnly(StorageError):
     code = "D208"
 
 
+class StorageUnavailable(StorageError):
+    """The server of the store cannot be reached: it is down, restarting, or the network fails. It is tried again."""
+
+    code = "D209"
+
+
+class StorageDenied(StorageError):
+    """The server of the store refuses this user, password or database, or the user lacks a right."""
+
+    code = "D210"
+
+
 # --- D3: sessions and hosts ----------------------------------------------------------------------------------
 
 

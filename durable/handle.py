@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
-from durable.storage import ENDED, Status
+from durable._host.clock import to_datetime
+from durable.codec import Codec
+from durable.errors import DurableError
+from durable.journal import ENDS, Record
+from durable.storage import ENDED, ProcessRow, Status
 
 R = TypeVar("R", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A progress report: *done* of *total* (None: not known), and a word on what is being done."""
+    """
+    A progress report: *done* of *total* (None: not known), and a word on what is being done.
+
+    The report of a process is what it or one of its actions said last; ``steps`` has what each action that runs says of
+    itself, by checkpoint name.
+    """
 
     done: float
     total: float | None
     message: str
+    steps: Mapping[str, Progress] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,44 @@ class HistoryEntry:
     name: str
     time: datetime
     value: Any
+
+
+def picture(row: ProcessRow, codec: Codec) -> ProcessStatus:
+    """How a process stands, as its row says."""
+    return ProcessStatus(
+        id=row.id,
+        definition=row.definition,
+        status=row.status,
+        created_at=to_datetime(row.created_at),
+        ended_at=None if row.ended_at is None else to_datetime(row.ended_at),
+        reason=row.reason,
+        progress=None if row.progress is None else read_progress(row.progress, codec),
+        resident=row.owner is not None,
+    )
+
+
+def read_progress(report: bytes, codec: Codec) -> Progress:
+    """A progress report as it is kept."""
+    done, total, message, *more = codec.decode(report)
+    steps = {name: Progress(*step) for name, step in more[0].items()} if more else {}
+    return Progress(done, total, message, steps)
+
+
+def history_entry(record: Record, codec: Codec) -> HistoryEntry:
+    """One record, readable."""
+    return HistoryEntry(record.seq, record.kind.name, record.name, to_datetime(record.time), _value(record, codec))
+
+
+def _value(record: Record, codec: Codec) -> Any:
+    if not record.payload:
+        return None
+    try:
+        value = codec.decode(record.payload)
+    except DurableError:
+        return record.payload
+    if record.kind in ENDS and isinstance(value, tuple):
+        return value[0]
+    return value
 
 
 class Connection(Protocol):
@@ -120,6 +168,7 @@ class Handle(Generic[R]):
         Durability: The request is on storage at return. A second one changes nothing.
         Raises:
             ProcessNotFound, ProcessEnded: There is nothing to cancel.
+            PayloadTooLarge: *reason* is longer than the payload limit.
         """
         await self._connection.cancel(self.id, reason)
 

@@ -20,9 +20,9 @@ from durable._host.session import HostSession
 from durable._host.writer import Writer
 from durable.client import PAYLOAD_LIMIT, ProcessClient
 from durable.codec import Codec
-from durable.definition import AnyDefinition, Invocation
 from durable.errors import HostBusy, HostClosed, InvalidDefinition, StorageError
-from durable.handle import ProcessStatus
+from durable.handle import ProcessStatus, picture, read_progress
+from durable.invocation import AnyDefinition, Invocation
 from durable.journal import Record
 from durable.storage import JournalStorage, MailKind, ProcessRow
 
@@ -148,7 +148,7 @@ class ProcessHost(ProcessClient):
         await self._storage.bury()
         self._session = HostSession(self._storage, self._name, self._lease, self._lost)
         session = await self._session.begin()  # the last thing that may fail: from here on its lease is renewed
-        self._key_salt = session % (1 << 12)
+        self._starting.salt = session
         self._writer = Writer(self._storage, session, self._lost)
         self._engine = Engine(
             self._definitions,
@@ -159,7 +159,9 @@ class ProcessHost(ProcessClient):
             limit=self._limit,
             park_after=self._park_after,
             threads=self._threads,
-            payload_limit=self._payload_limit,
+            payloads=self._payloads,
+            queues=self._queues,
+            new_key=self._starting.new_key,
             changed=self._changed,
             wanted=self._want,
         )
@@ -222,7 +224,7 @@ class ProcessHost(ProcessClient):
         here = mine and engine.room() > 0
         if not here:
             self._check_pending(id)
-        creation = self._creation(invocation, id, payload, owned=here)
+        creation = self._starting.creation(invocation, id, payload, owned=here)
         engine.expected += here
         created: asyncio.Future[ProcessRow | None] = asyncio.get_running_loop().create_future()
 
@@ -269,15 +271,13 @@ class ProcessHost(ProcessClient):
         await self._writer.written()
 
     async def _status(self, id: str) -> ProcessStatus:
-        status = self._picture(await self._row(id))
+        status = picture(await self._row(id), self._codec)
         resident = self._engine.by_id.get(id)
         if resident is None:
             return status
-        return status.seen_from_inside(resident.execution.waits(), self._progress(id) or status.progress)
-
-    def _progress(self, id: str) -> Any:
-        report = self._engine.progress.get(id)
-        return None if report is None else self._read_progress(report)
+        report = self._engine.reports.last(resident.key)
+        progress = status.progress if report is None else read_progress(report, self._codec)
+        return status.seen_from_inside(resident.execution.waits(), progress)
 
     def _owns(self, id: str) -> bool:
         return id in self._engine.by_id

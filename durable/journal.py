@@ -21,7 +21,8 @@ NAME_LIMIT = 200
 class Kind(IntEnum):
     """What a record says. ``name`` is the checkpoint's name unless said otherwise."""
 
-    STARTED = 1  # name: the definition; payload: (kernel version, Python minor, args, kwargs, timeout in µs or None)
+    STARTED = 1  # name: the definition; payload: (kernel version, Python minor, args, kwargs, timeout in µs or None),
+    # and for a child or a life after the first also its lineage: (life, (parent's id, checkpoint there), definition)
     VALUE = 2  # a `get` took this value; payload: the value
     DONE = 3  # an action returned; payload: the value
     FAILED = 4  # an action failed for good; payload: the error
@@ -37,8 +38,13 @@ class Kind(IntEnum):
     ERRED = 14  # the function raised; payload: (error, notes)
     CANCELLED = 15  # the function let its cancellation through; payload: (reason, by deadline?, notes)
     TERMINATED = 16  # ended from outside, no code ran; payload: the reason
+    CHILD = 17  # a child was started; payload: (its id, whether it is detached)
+    RETURNED = (
+        18  # a child ended; name: the checkpoint that started it; payload: (its id, kind of its end, what it says)
+    )
 
 
+OF_CHILDREN = frozenset({Kind.CHILD, Kind.RETURNED})
 ENDS = frozenset({Kind.COMPLETED, Kind.ERRED, Kind.CANCELLED, Kind.TERMINATED})
 
 

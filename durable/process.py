@@ -1,7 +1,8 @@
 """
 What a process function can do: the checkpoints, and the few things beside them.
 
-`get`, `do`, `delay`, `event` and `timeout` each ask the kernel for one named checkpoint and wait for its record.
+`get`, `do`, `delay`, `event`, `start` and `timeout` each ask the kernel for one named checkpoint and wait for its
+record.
 Nothing here decides anything: records and commands are the kernel's business, carrying them out the host's.
 """
 
@@ -12,16 +13,19 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import Any, Generic, NamedTuple, TypeVar, cast, overload
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, cast, overload
 
+from durable._kernel.asks import Beginning
 from durable._kernel.execution import Execution
+from durable._kernel.kept import Child, Timeout
 from durable.errors import InvalidAction, InvalidDefinition
-from durable.journal import check_name
+from durable.invocation import AnyDefinition, Invocation
+from durable.journal import ID_LIMIT, check_name
 from durable.retry import Retry
-from durable.step import idempotency_key
+from durable.step import check_message, idempotency_key
 
 T = TypeVar("T")
+R = TypeVar("R", covariant=True)
 _ANYTHING: type[Any] = object
 _logger = logging.getLogger("durable.process")
 
@@ -87,10 +91,16 @@ class Process:
 
     def key(self, name: str) -> str:
         """An idempotency key for *name*, the same after every restart: 36 characters, safe in headers and URLs."""
-        return idempotency_key(self.id, self._name(name))
+        return idempotency_key(self.id, self._name(name), self._execution.lineage.life)
 
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
-        """Show progress to whoever watches the process. Not recorded; silent while the past is replayed."""
+        """
+        Show progress to whoever watches the process. Not recorded; silent while the past is replayed.
+
+        Raises:
+            PayloadTooLarge: *message* has more than 1000 characters.
+        """
+        check_message(message)
         self._execution.report(done, total, message)
 
     @overload
@@ -242,6 +252,68 @@ class Process:
             self._check_length(timeout, "event", checkpoint)
         return await self._execution.wait_event(checkpoint, event_name, timeout)
 
+    async def start(
+        self, invocation: Invocation[R], name: str | None = None, *, id: str | None = None, detached: bool = False
+    ) -> Child[R]:
+        """
+        Start another process, once, and go on beside it: ``child = await proc.start(resize(picture), "resize")``.
+
+        The child is a process like any other: with a journal of its own, run by whichever host serves its queue. It
+        does not outlive its parent: when this function ends, or a task that waits for its result is cancelled, the
+        child is cancelled too, and waited for until it has compensated. A *detached* one goes on.
+
+        Args:
+            invocation: What calling a process function gives.
+            name: Checkpoint name; the name of the definition if not given, so a second one needs a name (or a `scope`).
+            id: Of the new process, 1–1000 characters; made of the id of this one and the checkpoint name if not given.
+            detached: Let it live on when this process ends or is cancelled.
+
+        Durability: That it was started is on storage before this returns, together with the child itself.
+        Raises:
+            ProcessExists: There is a process of that id; recorded.
+            EncodeError, PayloadTooLarge: The arguments cannot be recorded.
+            InvalidDefinition: *invocation* is something else.
+            asyncio.CancelledError: This process or task was cancelled; by then the child is started, or will never be.
+        """
+        definition = self._definition_of(invocation, "start")
+        checkpoint = self._name(definition.name if name is None else name)
+        if id is not None:
+            check_name(id, "process id", ID_LIMIT)
+        ask = self._execution.start_child(checkpoint, _beginning(invocation), id, detached)
+        return Child(self._execution, checkpoint, await ask)
+
+    async def call(self, invocation: Invocation[R], name: str | None = None, *, id: str | None = None) -> R:
+        """
+        Start another process and wait for its result: `start`, and `Child.result` of what it gives.
+
+        As ``await coroutine`` does it: cancelling this cancels the child, and what the child raises comes out here.
+        """
+        child = await self.start(invocation, name, id=id)
+        return await child.result()
+
+    async def restart(self, invocation: Invocation[Any]) -> NoReturn:
+        """
+        End this life of the process and begin the next one with *invocation*, under the same id; never returns.
+
+        For processes that run for ever: the journal begins anew, so it does not grow. The function is left as by
+        cancellation, so that ``finally`` and ``async with`` run and may use ``proc.*``; tasks and children that are
+        left are cancelled and awaited, as at its end. Events nobody has taken, and its parent, go over to the next
+        life; names, the keys that de-duplicate events, and its timeout begin anew. A failure on the way out fails the
+        process, and one that was asked to stop does not restart.
+
+        Args:
+            invocation: What calling a process function gives: the same function, as a rule, with other arguments.
+
+        Durability: The last record of this life and the first of the next are one step on storage.
+        Raises:
+            EncodeError: The arguments cannot be recorded. (If they are too large, the process fails.)
+            InvalidAction: A task asks for it, and not the process function itself.
+            asyncio.CancelledError: Always, if nothing is wrong: let it through.
+        """
+        self._definition_of(invocation, "restart")
+        self._execution.restart(_beginning(invocation))
+        raise asyncio.CancelledError("this life of the process is over")
+
     def timeout(self, length: timedelta | datetime, name: str) -> Timeout:
         """
         Like `asyncio.timeout`, by name: ``async with proc.timeout(timedelta(days=1), "patience"): …``
@@ -251,6 +323,14 @@ class Process:
         """
         self._check_length(length, "timeout", name)
         return Timeout(self._execution, self._name(name), length)
+
+    def _definition_of(self, invocation: object, what: str) -> AnyDefinition:
+        if isinstance(invocation, Invocation):
+            return invocation.definition
+        raise InvalidDefinition(
+            f"`{what}` of process {self.id!r} takes an invocation, not {invocation!r:.80}",
+            fix=f"call the process function: `await proc.{what}(the_function(arguments), …)`",
+        )
 
     def _name(self, name: str) -> str:
         check_name(name, "checkpoint name")
@@ -276,38 +356,9 @@ class Process:
         return InvalidAction(f"`do` {name!r} of process {self.id!r} was given {action!r:.80}, which cannot be called")
 
 
-class Timeout:
-    """What `Process.timeout` gives: an async context manager around `asyncio.timeout` with a named, durable timer."""
-
-    __slots__ = ("_ask", "_execution", "_length", "_name", "_timeout")
-
-    def __init__(self, execution: Execution, name: str, length: timedelta | datetime) -> None:
-        self._execution = execution
-        self._name = name
-        self._length = length
-        self._timeout = asyncio.timeout(None)
-
-    def expired(self) -> bool:
-        """Whether the time was over before the block ended."""
-        return self._timeout.expired()
-
-    async def __aenter__(self) -> Timeout:
-        await self._timeout.__aenter__()
-        self._ask = self._execution.set_timer("timeout", self._name, self._length)
-        self._ask.add_done_callback(self._expire)
-        if self._execution.stalled is not None:
-            await self._ask  # for ever: the journal holds another kind of checkpoint, and no code may run after that
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._ask.remove_done_callback(self._expire)
-        self._ask.cancel()
-        await self._timeout.__aexit__(kind, error, traceback)
-
-    def _expire(self, _ask: object) -> None:
-        self._timeout.reschedule(asyncio.get_running_loop().time())
+def _beginning(invocation: Invocation[Any]) -> Beginning:
+    definition = invocation.definition
+    return Beginning(definition.name, definition.queue, invocation.args, invocation.kwargs, invocation.timeout)
 
 
 class _Constant:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from durable.definition import AnyDefinition, Invocation
 from durable.errors import ProcessEnded
 from durable.handle import Handle, ProcessStatus
 from durable.host import ProcessHost
+from durable.invocation import AnyDefinition, Invocation
 
 R = TypeVar("R")
 

@@ -7,14 +7,39 @@ from contextvars import ContextVar
 from typing import Any
 from uuid import UUID, uuid5
 
-from durable.errors import DurableError
+from durable.errors import DurableError, PayloadTooLarge
+
+MESSAGE_LIMIT = 1000  # characters of a progress message
 
 _KEYS = UUID("6f4c2e0e-8f0b-5d0e-9a53-64757261626c")  # namespace of idempotency keys; must never change
 
 
-def idempotency_key(process_id: str, checkpoint: str) -> str:
-    """The key of one checkpoint of one process: 36 characters, the same on every attempt and after every restart."""
-    return str(uuid5(_KEYS, f"{process_id}\0{checkpoint}"))
+def idempotency_key(process_id: str, checkpoint: str, life: int = 1) -> str:
+    """
+    The key of one checkpoint of one process: 36 characters, the same on every attempt and whatever crashes.
+
+    Each life of a process that restarts itself (`Process.restart`) has its own, or its second payment would be taken
+    for the first one.
+    """
+    place = f"{process_id}\0{checkpoint}" if life == 1 else f"{process_id}\0{checkpoint}\0{life}"
+    return str(uuid5(_KEYS, place))
+
+
+def check_message(message: str) -> None:
+    """
+    Refuse a progress message that is not a short text.
+
+    Raises:
+        TypeError: It is not a string.
+        PayloadTooLarge: It has more than 1000 characters.
+    """
+    if not isinstance(message, str):
+        raise TypeError(f"A progress message is a string, not {type(message).__qualname__}")
+    if len(message) > MESSAGE_LIMIT:
+        raise PayloadTooLarge(
+            f"A progress message has at most {MESSAGE_LIMIT} characters, not {len(message)}: {message[:60]!r}…",
+            fix="say what is being done in a few words; results belong into checkpoints",
+        )
 
 
 class Step:
@@ -29,7 +54,7 @@ class Step:
             action should look at it now and then and return; an async one is cancelled anyway. Safe from any thread.
     """
 
-    __slots__ = ("_report", "_token", "attempt", "cancelled", "checkpoint", "process_id")
+    __slots__ = ("_life", "_report", "_token", "attempt", "cancelled", "checkpoint", "process_id")
 
     def __init__(
         self,
@@ -38,6 +63,7 @@ class Step:
         attempt: int,
         report: Callable[[Any, float, float | None, str], None],
         token: object = None,
+        life: Callable[[], int] = lambda: 1,
     ) -> None:
         self.process_id = process_id
         self.checkpoint = checkpoint
@@ -45,14 +71,21 @@ class Step:
         self.cancelled = False
         self._report = report
         self._token = token  # by which the host knows whose report it is
+        self._life = life
 
     @property
     def key(self) -> str:
         """The idempotency key to send along, so that a second attempt is recognised by whoever receives it."""
-        return idempotency_key(self.process_id, self.checkpoint)
+        return idempotency_key(self.process_id, self.checkpoint, self._life())
 
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
-        """Show progress to whoever watches the process. Not durable, throttled; safe from any thread."""
+        """
+        Show progress to whoever watches the process. Not durable, throttled; safe from any thread.
+
+        Raises:
+            PayloadTooLarge: *message* has more than 1000 characters.
+        """
+        check_message(message)
         self._report(self._token, done, total, message)
 
 

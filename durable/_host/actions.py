@@ -1,9 +1,7 @@
 """
 Running actions: where each runs, how it is told to stop, and what its end means.
 
-An async action runs as a task of the host's loop, a sync one in a thread. Which it is, is seldom visible: a lambda
-that calls a coroutine function looks like any other. So it is looked up once what a lambda calls, and what remains
-unknown is called in a thread, where it cannot block the loop; what it returns is awaited on the loop if awaitable.
+An async action runs as a task of the host's loop, a sync one in a thread; which it is, is found out by `calling`.
 
 An action nobody waits for any more is told, and until it has really ended no other action of its process starts.
 """
@@ -11,16 +9,16 @@ An action nobody waits for any more is told, and until it has really ended no ot
 from __future__ import annotations
 
 import asyncio
-import dis
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from datetime import timedelta
 from functools import partial
-from types import CodeType, CoroutineType, FunctionType
+from types import CoroutineType
 from typing import Any, Protocol
 
+from durable._host.calling import needs_the_loop, remember, runs_on_loop
 from durable._host.tasks import start_task
 from durable._host.threads import Threads
 from durable._host.timers import Timer, Timers
@@ -37,6 +35,10 @@ class Owner(Protocol):
 
     id: str
 
+    def life(self) -> int:
+        """Which life of the process it is; each has its own idempotency keys."""
+        ...
+
     def action_ended(self, attempt: Attempt, result: Any, error: BaseException | None) -> object:
         """The attempt is over and its end counts."""
         ...
@@ -49,7 +51,13 @@ class Owner(Protocol):
         """The attempt was not begun: by the time there was a thread for it, the host might not start anything."""
         ...
 
-    def report(self, done: float, total: float | None, message: str) -> object: ...
+    def action_reports(self, attempt: Attempt, done: float, total: float | None, message: str) -> object:
+        """It says how far it is."""
+        ...
+
+    def action_silent(self, attempt: Attempt) -> object:
+        """An attempt that has reported has ended, or nobody waits for it any more."""
+        ...
 
     def release(self) -> object:
         """The program was interrupted in an attempt: the process goes on from its journal."""
@@ -59,7 +67,7 @@ class Owner(Protocol):
 class Attempt:
     """One try of one action."""
 
-    __slots__ = ("awaitable", "command", "let_go", "owner", "step", "task", "timer")
+    __slots__ = ("awaitable", "command", "is_telling", "let_go", "owner", "report", "step", "task", "timer")
 
     step: Step
 
@@ -67,6 +75,8 @@ class Attempt:
         self.owner = owner
         self.command = command
         self.let_go = False
+        self.report: tuple[float, float | None, str] | None = None  # the last one
+        self.is_telling = False  # the loop has been asked to look at it
         self.awaitable: Awaitable[Any] | None = None  # until its task has taken its first step
         self.task: asyncio.Future[Any] | None = None
         self.timer: Timer | None = None
@@ -95,7 +105,7 @@ class Actions:
     def start(self, owner: Owner, command: RunAction) -> Attempt:
         """Start the attempt *command* asks for; `Owner.action_ended` hears of its end, unless it is let go before."""
         attempt = Attempt(owner, command)
-        step = attempt.step = Step(owner.id, command.name, command.attempt, self._report, attempt)
+        step = attempt.step = Step(owner.id, command.name, command.attempt, self._report, attempt, owner.life)
         self.running.add(attempt)
         context = self._context.copy()
         context.run(_current.set, step)
@@ -109,6 +119,7 @@ class Actions:
 
     def let_go(self, attempt: Attempt) -> None:
         """Nobody waits for it any more: tell it to stop; its end will not count."""
+        self._silence(attempt)
         attempt.let_go = True
         attempt.step.cancelled = True
         if attempt.timer is not None:
@@ -156,7 +167,7 @@ class Actions:
         if type(result) is CoroutineType or inspect.isawaitable(result):
             self._await(attempt, context, result)
         else:
-            _remember(attempt.command.action, on_loop=False)  # it may block: the next time in a thread
+            remember(attempt.command.action, on_loop=False)  # it may block: the next time in a thread
             self._ended(attempt, result, None)
 
     def _begin(self, attempt: Attempt) -> Any:
@@ -178,15 +189,15 @@ class Actions:
 
     def _answered(self, attempt: Attempt, context: Context, result: Any, error: BaseException | None) -> None:
         if error is None and inspect.isawaitable(result):
-            _remember(attempt.command.action, on_loop=True)
+            remember(attempt.command.action, on_loop=True)
             if attempt.let_go:
                 if inspect.iscoroutine(result):
                     result.close()
                 self._ended(attempt, None, None)
             else:
                 self._await(attempt, context, result)
-        elif _needs_the_loop(error) and not attempt.let_go and not _at_most_once(attempt.command):
-            _remember(attempt.command.action, on_loop=True)  # it wants to be called on the loop itself
+        elif needs_the_loop(error) and not attempt.let_go and not _at_most_once(attempt.command):
+            remember(attempt.command.action, on_loop=True)  # it wants to be called on the loop itself
             self._call_on_loop(attempt, context)
         else:
             self._ended(attempt, result, error)
@@ -234,6 +245,8 @@ class Actions:
     # ending
 
     def _ended(self, attempt: Attempt, result: Any, error: BaseException | None) -> None:
+        if attempt.report is not None:
+            self._silence(attempt)
         self.running.discard(attempt)
         if attempt.timer is not None:
             attempt.timer.cancel()
@@ -271,15 +284,25 @@ class Actions:
             extra={"process_id": attempt.owner.id, "checkpoint": attempt.command.name},
         )
 
+    # progress
+
     def _report(self, attempt: Attempt, done: float, total: float | None, message: str) -> None:
-        try:
-            on_loop = asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            on_loop = False
-        if on_loop:
-            attempt.owner.report(done, total, message)
-        else:
-            self._loop.call_soon_threadsafe(attempt.owner.report, done, total, message)
+        """On any thread, and as often as it likes: the loop is asked once, and finds the last one."""
+        attempt.report = (done, total, message)
+        if not attempt.is_telling:
+            attempt.is_telling = True
+            self._loop.call_soon_threadsafe(self._tell, attempt)
+
+    def _tell(self, attempt: Attempt) -> None:
+        attempt.is_telling = False  # before it is read: what comes from here on asks again
+        if attempt.report is not None and not attempt.let_go and attempt in self.running:
+            attempt.owner.action_reports(attempt, *attempt.report)
+
+    def _silence(self, attempt: Attempt) -> None:
+        if attempt.report is not None and not attempt.let_go:
+            self._tell(attempt)  # the last one, if there was no time to tell it
+            attempt.report = None
+            attempt.owner.action_silent(attempt)
 
 
 class _NotBegun(BaseException):
@@ -289,43 +312,18 @@ class _NotBegun(BaseException):
 class _Nobody:
     id = "(let go)"
 
+    def life(self) -> int:
+        return 1
+
     def action_ended(self, attempt: Attempt, result: Any, error: BaseException | None) -> None: ...
     def action_gone(self) -> None: ...
     def action_held_back(self, attempt: Attempt) -> None: ...
-    def report(self, done: float, total: float | None, message: str) -> None: ...
+    def action_reports(self, attempt: Attempt, done: float, total: float | None, message: str) -> None: ...
+    def action_silent(self, attempt: Attempt) -> None: ...
     def release(self) -> None: ...
 
 
 _NOBODY = _Nobody()
-
-
-# --- loop or thread? ---
-
-_on_loop: dict[CodeType, bool] = {}
-_CODES = 10_000  # how many to remember: programs have fewer, unless they make code as they run
-_SAYS_IT_NEEDS_THE_LOOP = ("no running event loop", "There is no current event loop")
-_BEFORE_THE_CALLEE = frozenset({"RESUME", "COPY_FREE_VARS", "MAKE_CELL", "PUSH_NULL", "NOP", "CACHE"})
-
-
-def runs_on_loop(action: Callable[[], Any]) -> bool:
-    """Whether *action* is to be called on the event loop, because it gives an awaitable."""
-    known = _on_loop.get(getattr(action, "__code__", None))  # type: ignore[arg-type]
-    return _find_out(action) if known is None else known
-
-
-def _find_out(action: Callable[[], Any]) -> bool:
-    function = _function_of(action)
-    code = getattr(function, "__code__", None)
-    if code is None:
-        call = inspect.getattr_static(type(function), "__call__", None)
-        return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
-    known = _on_loop.get(code)
-    if known is None:
-        known = inspect.iscoroutinefunction(function) or (
-            code.co_name == "<lambda>" and inspect.iscoroutinefunction(_callee(function, code))
-        )
-        _remember(action, on_loop=known)
-    return known
 
 
 def _timeout(command: RunAction) -> timedelta | None:
@@ -334,44 +332,3 @@ def _timeout(command: RunAction) -> timedelta | None:
 
 def _at_most_once(command: RunAction) -> bool:
     return command.options is not None and command.options.at_most_once
-
-
-def _needs_the_loop(error: BaseException | None) -> bool:
-    return isinstance(error, RuntimeError) and str(error).startswith(_SAYS_IT_NEEDS_THE_LOOP)
-
-
-def _remember(action: Callable[[], Any], *, on_loop: bool) -> None:
-    code = getattr(_function_of(action), "__code__", None)
-    if code is not None:
-        if len(_on_loop) >= _CODES:
-            _on_loop.clear()
-        _on_loop[code] = on_loop
-
-
-def _function_of(action: Any) -> Any:
-    while isinstance(action, partial):
-        action = action.func
-    return getattr(action, "__func__", action)
-
-
-def _callee(function: FunctionType, code: CodeType) -> Any:
-    """What ``lambda: a.b(…)`` calls, found without running anything; None if that is not what the lambda looks like."""
-    names = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
-    found: Any = None
-    for instruction in dis.get_instructions(code):
-        operation, name = instruction.opname, instruction.argval
-        if operation in _BEFORE_THE_CALLEE:
-            continue
-        if operation in ("LOAD_ATTR", "LOAD_METHOD"):
-            found = inspect.getattr_static(found, name, None)
-        elif found is not None:
-            break  # its arguments begin
-        elif operation == "LOAD_GLOBAL":
-            found = function.__globals__.get(name)
-        elif operation == "LOAD_DEREF" and name in names:
-            found = getattr(names[name], "cell_contents", None)
-        else:
-            break
-        if found is None:
-            return None
-    return found.__func__ if isinstance(found, staticmethod | classmethod) else found

@@ -124,7 +124,7 @@ class Claims:
         room = min(engine.room(), _AT_ONCE)
         if room <= 0:
             await self._call(lambda: engine.parking.sweep(_AT_ONCE))
-            return False
+            return engine.room() > 0  # what was found to be unparkable counts no more
         if await self._claim(room) >= room:
             return True
         await self._set_alarm()

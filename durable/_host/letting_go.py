@@ -23,7 +23,8 @@ from durable._host.frame_state import Suspendable, is_suspendable
 from durable._host.noticing import class_name, why_noticed
 from durable._host.reachability import LIMIT, Reach, TooMuch, reach
 from durable._host.whereabouts import location, place
-from durable._kernel.loop import Callback, ProcessLoop
+from durable._kernel.futures import Callback
+from durable._kernel.loop import ProcessLoop
 
 Tasks: TypeAlias = Collection[asyncio.Task[Any]]
 Generators: TypeAlias = Collection[AsyncGenerator[Any, Any]]

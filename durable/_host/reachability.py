@@ -28,7 +28,7 @@ from typing import cast
 
 from durable._host.frame_state import SUSPENDABLE, Suspendable, is_suspendable
 from durable._kernel.commands import RecordIntent, RunAction, TakeValue
-from durable._kernel.loop import Callback, ProcessTask
+from durable._kernel.futures import Callback, ProcessTask
 
 LIMIT = 10_000
 """Objects looked at before the walk gives up: up to 10 ms of the host's event loop."""

@@ -23,6 +23,7 @@ ANSWERS: dict[str, frozenset[Kind]] = {
     "delay": frozenset({Kind.TIMER, Kind.FIRED}),
     "event": frozenset({Kind.TIMER, Kind.FIRED, Kind.TAKEN}),
     "timeout": frozenset({Kind.TIMER, Kind.FIRED}),
+    "start": frozenset({Kind.CHILD, Kind.FAILED}),
 }
 
 
@@ -40,6 +41,8 @@ class Ask(asyncio.Future[Any]):
 
     __slots__ = ("command", "due", "event", "name", "promised", "what")
 
+    given_up: bool = False  # see `LastingAsk`
+
     def __init__(self, loop: ProcessLoop, what: str, name: str) -> None:
         super().__init__(loop=loop)
         self.what = what
@@ -56,6 +59,37 @@ class Ask(asyncio.Future[Any]):
         assert isinstance(loop, ProcessLoop)
         loop.owner.withdraw(self)
         return True
+
+
+class LastingAsk(Ask):
+    """
+    An ask that outlasts the patience of its waiter: what was begun must be known before anybody goes on.
+
+    If its waiter is cancelled, that stays undelivered until the record has come, as with a task that is awaited and
+    takes its time to clean up; the waiter gets `asyncio.CancelledError` then, whatever the record says.
+    """
+
+    __slots__ = ("_message", "given_up")
+
+    def __init__(self, loop: ProcessLoop, what: str, name: str) -> None:
+        super().__init__(loop, what, name)
+        self.given_up = False
+        self._message: Any = None
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if self.done():
+            return False
+        if not self.given_up:
+            self.given_up = True
+            self._message = msg
+            loop = self.get_loop()
+            assert isinstance(loop, ProcessLoop)
+            loop.owner.withdraw(self)
+        return True
+
+    def deliver_cancellation(self) -> None:
+        """The record has come: now its waiter hears that it was cancelled."""
+        asyncio.Future.cancel(self, self._message)
 
 
 class ArrivedEvent(NamedTuple):

@@ -90,6 +90,29 @@ class Take(NamedTuple):
     event: int
 
 
+class StartChild(NamedTuple):
+    """
+    Create process *id* with *payload* in its first record, and in the same batch record CHILD with *child* as payload.
+
+    If that cannot be, as when the id is taken, record FAILED instead.
+    """
+
+    name: str
+    id: str
+    definition: str
+    queue: str
+    payload: bytes
+    child: bytes
+
+
+class CancelChild(NamedTuple):
+    """Ask process *id*, started under *name*, to stop; its RETURNED is waited for. Once is enough, more do no harm."""
+
+    name: str
+    id: str
+    reason: str
+
+
 class Report(NamedTuple):
     """Show this progress to whoever watches; not recorded, never outstanding."""
 
@@ -103,6 +126,20 @@ class End(NamedTuple):
 
     kind: Kind
     payload: bytes
+    notes: tuple[str, ...] = ()
+
+
+class Restart(NamedTuple):
+    """
+    Put another life in place of this one: *payload* is that of its first record, *events* are those nobody took.
+
+    *notes* as for `End`; there is no record to keep them.
+    """
+
+    definition: str
+    queue: str
+    payload: bytes
+    events: tuple[tuple[str, bytes], ...]
     notes: tuple[str, ...] = ()
 
 
@@ -123,7 +160,10 @@ Command = (
     | Deadline
     | CancelTimer
     | Take
+    | StartChild
+    | CancelChild
     | Report
     | End
+    | Restart
     | Stall
 )

@@ -15,7 +15,8 @@ from operator import attrgetter
 from types import AsyncGeneratorType
 from typing import Any
 
-from durable._kernel.loop import ProcessLoop, ProcessTask
+from durable._kernel.futures import ProcessTask
+from durable._kernel.loop import ProcessLoop
 
 
 class Lifetime:
@@ -29,7 +30,7 @@ class Lifetime:
         self._tasks: dict[ProcessTask, None] | None = None
         self._failed: list[ProcessTask] | None = None
         self._generators: list[AsyncGeneratorType[Any, Any]] | None = None
-        self._closing: Sequence[ProcessTask] = ()
+        self._closing: Sequence[asyncio.Future[Any]] = ()
         self._notes: tuple[str, ...] = ()
 
     # --- what the loop tells ---

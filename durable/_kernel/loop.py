@@ -5,8 +5,7 @@ No selector, no clock, no thread. Time is the time of the last record, timers ar
 the outside is refused. Each process has a loop object of its own, so that asyncio objects shared between processes
 fail instead of joining them; its queue exists only while it is stepped, so a callback from anywhere else is caught.
 
-Tasks and futures hash by a counter per process, because `asyncio.wait`, `as_completed` and `TaskGroup` iterate sets:
-with the default hash, a memory address, a task group would cancel its children in another order on every run.
+Its callbacks, futures and tasks are in `futures`; what of asyncio would not keep an order is in `order`.
 """
 
 from __future__ import annotations
@@ -14,132 +13,29 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio import events
-from asyncio.tasks import _unregister_task
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from types import FrameType
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
-from durable.errors import InvalidAction, IOOutsideCheckpoint
-
-# Counters of different processes must differ in their upper bits: asyncio keeps all tasks of the OS process in one
-# set, where equal hashes would collide. The lower bits alone decide the order within a small set.
-SALT_SHIFT = 20
+from durable._kernel.futures import Callback, CountingLoop, Owner, ProcessFuture, ProcessTask, TimerCallback
+from durable._kernel.order import WAIT, AsCompleted, check_order, find_as_completed
+from durable.errors import IOOutsideCheckpoint
 
 
-class Owner(Protocol):
-    """What the loop needs from the execution it belongs to."""
+class ProcessLoop(CountingLoop):
+    """The loop of one process. `step` runs it until nothing is ready."""
 
-    process_id: str
-
-    def set_alarm(self, alarm: TimerCallback) -> None: ...
-    def cancel_alarm(self, alarm: TimerCallback) -> None: ...
-    def withdraw(self, ask: Any) -> None: ...
-    def task_created(self, task: ProcessTask, context: Context) -> None: ...
-    def generator_started(self, generator: AsyncGenerator[Any, Any]) -> None: ...
-    def unhandled(self, context: dict[str, Any]) -> None: ...
-
-
-class Callback:
-    """One entry of the queue; what asyncio calls a handle."""
-
-    __slots__ = ("_args", "_cancelled", "_context", "_function")
-
-    def __init__(self, function: Callable[..., object], args: tuple[Any, ...], context: Context | None) -> None:
-        self._function = function
-        self._args = args
-        self._context = copy_context() if context is None else context
-        self._cancelled = False
-
-    def cancel(self) -> None:
-        self._cancelled = True
-
-    def cancelled(self) -> bool:
-        return self._cancelled
-
-
-class TimerCallback(Callback):
-    """A callback that waits for the alarm of its *name*; *due* in microseconds since 1970."""
-
-    __slots__ = ("_loop", "due", "name")
-
-    def __init__(
-        self,
-        loop: ProcessLoop,
-        name: str,
-        due: int,
-        function: Callable[..., object],
-        args: tuple[Any, ...],
-        context: Context | None,
-    ) -> None:
-        super().__init__(function, args, context)
-        self._loop = loop
-        self.name = name
-        self.due = due
-
-    def cancel(self) -> None:
-        if not self._cancelled:
-            self._cancelled = True
-            self._loop.owner.cancel_alarm(self)
-
-    def when(self) -> float:
-        return self._loop.seconds(self.due)
-
-
-class ProcessFuture(asyncio.Future[Any]):
-    """A future that hashes by its number in the process."""
-
-    __slots__ = ("ordinal",)
-
-    def __init__(self, loop: ProcessLoop) -> None:
-        self.ordinal = loop.next_ordinal()
-        super().__init__(loop=loop)
-
-    def __hash__(self) -> int:
-        return self.ordinal
-
-
-class ProcessTask(asyncio.Task[Any]):
-    """A task that hashes by its number, and knows its *path*: its place in the tree of tasks, "" for the function."""
-
-    __slots__ = ("children", "ordinal", "path")
-
-    def __init__(
-        self, loop: ProcessLoop, coro: Coroutine[Any, Any, Any], path: str, context: Context, ordinal: int | None = None
-    ) -> None:
-        self.ordinal = loop.next_ordinal() if ordinal is None else ordinal
-        self.path = path
-        self.children = 0
-        super().__init__(coro, loop=loop, name=path or "process", context=context)
-        # The execution holds its tasks. An entry in asyncio's set of all tasks, for `all_tasks()`, would cost a tenth
-        # of the memory of a waiting process.
-        _unregister_task(self)
-
-    def __hash__(self) -> int:
-        return self.ordinal
-
-
-class ProcessLoop(asyncio.AbstractEventLoop):
-    """
-    The loop of one process. `step` runs it until nothing is ready.
-
-    Args:
-        owner: The execution; told of alarms, tasks, generators and errors nobody handles.
-        salt: Where this process starts to count its tasks and futures.
-    """
-
-    __slots__ = ("_as_completed", "_lengths", "_ordinal", "_orphans", "_ready", "_started", "now", "owner")
+    __slots__ = ("_as_completed", "_lengths", "_orphans", "_ready", "now")
 
     def __init__(self, owner: Owner, salt: int, started: int) -> None:
-        self.owner = owner
+        super().__init__(owner, salt, started)
         self.now = started
-        self._started = started
-        self._ordinal = salt << SALT_SHIFT
         self._orphans = 0
         self._ready: deque[Callback] | None = None
         self._lengths: dict[tuple[str, int], int] | None = None
-        self._as_completed: _AsCompleted | None = None
+        self._as_completed: AsCompleted | None = None
 
     # stepping
 
@@ -233,21 +129,14 @@ class ProcessLoop(asyncio.AbstractEventLoop):
 
     def time(self) -> float:
         """Seconds from the start of the process to its last record."""
-        return (self.now - self._started) / 1_000_000
-
-    def seconds(self, moment: int) -> float:
-        return (moment - self._started) / 1_000_000
+        return self.seconds(self.now)
 
     # futures and tasks
 
-    def next_ordinal(self) -> int:
-        self._ordinal += 1
-        return self._ordinal
-
     def create_future(self) -> ProcessFuture:
         caller = sys._getframe(1)
-        if caller.f_code is _WAIT:
-            _check_order(caller.f_locals["fs"])
+        if caller.f_code is WAIT:
+            check_order(caller.f_locals["fs"])
         return ProcessFuture(self)
 
     def create_task(  # type: ignore[override]
@@ -264,9 +153,8 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         if not isinstance(parent, ProcessTask):  # made by a callback, or by the kernel to close a generator
             self._orphans += 1
             task = ProcessTask(self, coro, f"?{self._orphans}", context)
-        elif (place := self._place_in_as_completed(coro, sys._getframe(1))) is not None:
-            parent.children += 1
-            task = place.create(self, coro, parent, context)
+        elif (frame := find_as_completed(sys._getframe(1))) is not None:
+            task = self._create_in_order(frame, coro, parent, context)
         else:
             parent.children += 1
             path = f"{parent.path}.{parent.children}" if parent.path else str(parent.children)
@@ -280,23 +168,17 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         """The task of the process function, in a context of its own that holds nothing."""
         return ProcessTask(self, coro, "", Context())
 
-    def _place_in_as_completed(self, coro: Coroutine[Any, Any, Any], frame: FrameType) -> _AsCompleted | None:
-        # `as_completed` wraps bare coroutines in tasks in the order of a set of coroutines, which hash by address.
-        # Its argument still has the order the user wrote: give the tasks paths, numbers and turns by that.
-        if frame.f_code is not _ENSURE_FUTURE:
-            return None
-        caller = frame.f_back
-        while caller is not None and caller.f_code.co_filename == _TASKS_FILE:
-            if caller.f_code in _AS_COMPLETED:
-                if self._as_completed is None or self._as_completed.frame is not caller:
-                    self._as_completed = _AsCompleted(self, caller)
-                place = self._as_completed
-                place.remaining -= 1
-                if not place.remaining:
-                    self._as_completed = None
-                return place
-            caller = caller.f_back
-        return None
+    def _create_in_order(
+        self, frame: FrameType, coro: Coroutine[Any, Any, Any], parent: ProcessTask, context: Context
+    ) -> ProcessTask:
+        if self._as_completed is None or self._as_completed.frame is not frame:
+            self._as_completed = AsCompleted(self, frame)
+        wrapping = self._as_completed
+        assert self._ready is not None
+        task = wrapping.create(self, self._ready, coro, parent, context)
+        if not wrapping.remaining:
+            self._as_completed = None
+        return task
 
     # small answers asyncio asks for
 
@@ -319,71 +201,11 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         """Part of what asyncio expects of a loop; our timers tell their owner themselves."""
 
 
-class _AsCompleted:
-    """One call of `as_completed` while it wraps its bare coroutines."""
-
-    def __init__(self, loop: ProcessLoop, frame: FrameType) -> None:
-        self.frame = frame
-        awaitables = frame.f_locals["fs" if "fs" in frame.f_locals else "aws"]
-        if not isinstance(awaitables, (Sequence, Mapping)):
-            raise InvalidAction(
-                f"`as_completed` was given coroutines in a {type(awaitables).__name__}, whose order is not known",
-                fix="pass a list, or tasks made with `asyncio.create_task`",
-            )
-        self._order: dict[int, int] = {}
-        for awaitable in awaitables:
-            if asyncio.iscoroutine(awaitable):
-                self._order.setdefault(id(awaitable), len(self._order))
-        self.remaining = len(self._order)
-        self._first = loop._ordinal + 1
-        loop._ordinal += self.remaining
-        ready = loop._ready
-        assert ready is not None
-        self._turns: list[Callback | None] = [None] * self.remaining
-        self._base = len(ready)
-        self._children: int | None = None
-
-    def create(
-        self, loop: ProcessLoop, coro: Coroutine[Any, Any, Any], parent: ProcessTask, context: Context
-    ) -> ProcessTask:
-        if self._children is None:
-            self._children = parent.children
-            parent.children += len(self._order) - 1
-        else:
-            parent.children -= 1  # counted once for all of them above
-        place = self._order[id(coro)]
-        number = self._children + place
-        path = f"{parent.path}.{number}" if parent.path else str(number)
-        task = ProcessTask(loop, coro, path, context, ordinal=self._first + place)
-        ready = loop._ready
-        assert ready is not None
-        self._turns[place] = ready.pop()
-        if not self.remaining:
-            ready.extend(turn for turn in self._turns if turn is not None)
-        return task
-
-
 def _microseconds(seconds: float) -> int:
     return round(min(seconds, _LONGEST) * 1_000_000)
 
 
 _LONGEST = 100_000 * 366 * 86_400.0  # seconds; what is longer (`math.inf` too) still fits 64 bits when added to a time
-_TASKS_FILE = asyncio.ensure_future.__code__.co_filename
-_ENSURE_FUTURE = getattr(asyncio.tasks, "_ensure_future", asyncio.ensure_future).__code__
-_WAIT = asyncio.tasks._wait.__code__  # type: ignore[attr-defined]
-_AS_COMPLETED = {asyncio.as_completed.__code__}
-if (_iterator := getattr(asyncio.tasks, "_AsCompletedIterator", None)) is not None:  # since 3.13
-    _AS_COMPLETED.add(_iterator.__init__.__code__)
-
-
-def _check_order(futures: Collection[Any]) -> None:
-    # The sets that `wait` gives back are iterated by hash, and what `gather` returns hashes by its address.
-    strangers = [future for future in futures if not isinstance(future, ProcessTask | ProcessFuture)]
-    if strangers and len(futures) > 1:
-        raise InvalidAction(
-            f"`wait` was given a {type(strangers[0]).__name__}, whose place in the sets it returns would change",
-            fix="wrap what calls `gather` in `asyncio.create_task`, and make futures with `loop.create_future()`",
-        )
 
 
 def _forget(_generator: object) -> None:

@@ -15,6 +15,7 @@ from durable.errors import (
     Drift,
     DuplicateCheckpoint,
     DurableError,
+    InvalidAction,
     IOOutsideCheckpoint,
     NewerFormat,
     NonDeterminismError,
@@ -104,11 +105,42 @@ def second_use(process_id: str, name: str) -> DuplicateCheckpoint:
     )
 
 
+def restart_outside_function(process_id: str) -> InvalidAction:
+    return InvalidAction(
+        f"A task of process {process_id!r} asked for its restart, which ends the function around it",
+        fix="let the task return, and write `await proc.restart(…)` in the process function itself",
+    )
+
+
 def circle_of_tasks(process_id: str) -> DurableError:
     return DurableError(
         f"Process {process_id!r} cannot be cancelled: tasks of it wait for each other in a circle",
         fix="deploy code without the circle, then resume the process; or terminate it",
     )
+
+
+# --- what should not be possible --------------------------------------------------------------------------------
+
+
+def step_failed(process_id: str, error: Exception) -> DurableError:
+    """This library failed in a step of the process, not the code of it."""
+    return _unexpected(f"A step of process {process_id!r} failed outside its code: {error!r}", error)
+
+
+def not_adopted(process_id: str, error: Exception) -> DurableError:
+    """It was claimed, and could not be taken in."""
+    if isinstance(error, DurableError):
+        return error
+    return _unexpected(f"Process {process_id!r} could not be taken into memory: {error!r}", error)
+
+
+def _unexpected(message: str, error: Exception) -> DurableError:
+    refused = DurableError(message, fix="report it with this text, then resume the process (nothing is lost)")
+    refused.__cause__ = error
+    return refused
+
+
+# --- how a problem is told -----------------------------------------------------------------------------------------
 
 
 def explained(process_id: str, error: BaseException) -> BaseException:

@@ -28,7 +28,9 @@ class EncryptedCodec:
         keys: One or more keys made by ``cryptography.fernet.Fernet.generate_key()``. The first encrypts, all decrypt:
             to rotate, put the new key first and keep the old ones for as long as journals written with them exist.
 
-    Durability: Names (of processes, checkpoints, events) and times are not encrypted, only values and errors.
+    Durability: Only values, errors and progress are encrypted. What a store looks at stands there as plain text: names
+        and ids (of processes, definitions, queues, checkpoints, events, and keys that de-duplicate events), times, and
+        why a process was cancelled or terminated or is stalled, which may quote an error. Put no secret into these.
     Raises:
         ImportError: The extra ``durable[encryption]`` is not installed.
         ValueError: No key, or not a Fernet key.

@@ -20,6 +20,7 @@ from durable import (
     ProcessClient,
     ProcessEnded,
     ProcessHost,
+    ProcessNotFound,
     Retry,
     StepInterrupted,
     current_step,
@@ -347,6 +348,115 @@ async def run_cancelled_by_client(stage: Stage) -> object:
     return "unreachable"
 
 
+# --- children: awaited, cancelled with their parent, left over, detached, and on another host ---
+
+
+@process
+async def errand(proc: Process, outside: str, what: str) -> str:
+    return await proc.do(lambda: Outside(outside).receive(what), "fetch")
+
+
+@process
+async def family(proc: Process, outside: str) -> object:
+    both = await asyncio.gather(
+        proc.call(errand(outside, "milk"), "milk"), proc.call(errand(outside, "bread"), "bread")
+    )
+    letter = await proc.start(bill(10), "bill")
+    await proc.start(patient(outside), "left over")
+    try:
+        async with asyncio.timeout(0.02):
+            await proc.call(patient(outside), "too slow")
+    except TimeoutError:
+        await proc.do(lambda: Outside(outside).receive("no patience"), "give up")
+    await proc.start(errand(outside, "free"), "free", detached=True)
+    return both, await letter.result()
+
+
+async def run_children(stage: Stage) -> object:
+    world = stage.directory / "outside"
+    async with (
+        ProcessHost(stage.url, [family, errand, patient], park_after=milliseconds(1)) as front,
+        ProcessHost(stage.url, [bill]),
+    ):
+        handle = await front.start(family(str(world)), id="family")
+        with suppress(ProcessEnded):
+            await raise_until_there(front, "family/bill", 4)
+        result = await handle.result()
+        return result, await front.get("family/free").result(), Outside(world).seen()
+
+
+async def raise_until_there(host: ProcessHost, id: str, amount: int) -> None:
+    """A child comes when its parent has got so far."""
+    while True:
+        try:
+            return await host.raise_event(id, Paid, amount, key="once")
+        except ProcessNotFound:
+            await asyncio.sleep(0.001)
+
+
+# --- a parent that is cancelled, and one that is terminated: their children compensate ---
+
+
+@process
+async def guardian(proc: Process, outside: str) -> None:
+    try:
+        await proc.call(patient(outside), "child")
+    finally:
+        await proc.do(lambda: Outside(outside).receive(f"{proc.id} is the last"), "last")
+
+
+async def run_cancelled_parents(stage: Stage) -> object:
+    world = stage.directory / "outside"
+    async with ProcessHost(stage.url, [guardian, patient]) as host:
+        handles = [await host.start(guardian(str(world)), id=name) for name in ("cancelled", "terminated")]
+        with suppress(ProcessEnded):
+            await until_started(host, "cancelled/child")
+            await handles[0].cancel("not wanted")
+        with suppress(ProcessEnded):
+            await until_started(host, "terminated/child")
+            await host.terminate("terminated", "hopeless")
+        waited = [*handles, host.get("cancelled/child"), host.get("terminated/child")]
+        ends = await asyncio.gather(*(handle.result() for handle in waited), return_exceptions=True)
+        return [type(end).__name__ for end in ends], Outside(world).seen()
+
+
+async def until_started(host: ProcessHost, id: str) -> None:
+    while True:
+        try:
+            await host.get(id).status()
+            return
+        except ProcessNotFound:
+            await asyncio.sleep(0.001)
+
+
+# --- a process that goes on for ever, life after life ---
+
+
+@process
+async def teller(proc: Process, outside: str, last: int) -> int:
+    number = await proc.event(Paid)
+    if number > last:  # what is sent again after a kill reaches another life, which has not seen its key
+        last = await proc.do(lambda: _note(outside, number), "note")
+    if last < 4:
+        await proc.restart(teller(outside, last))
+    return await proc.call(little(last), id="the teller's child")
+
+
+def _note(outside: str, number: int) -> int:
+    Outside(outside).receive(f"number {number}")
+    return number
+
+
+async def run_restarts(stage: Stage) -> object:
+    world = stage.directory / "outside"
+    async with ProcessHost(stage.url, [teller, little]) as host:
+        handle = await host.start(teller(str(world), 0), id="teller")
+        with suppress(ProcessEnded):
+            for number in (1, 2, 3, 4):
+                await host.raise_event("teller", Paid, number)
+        return await handle.result(), Outside(world).seen()
+
+
 SCENARIOS = (
     run_steps,
     run_events,
@@ -360,4 +470,7 @@ SCENARIOS = (
     run_many,
     run_shutdown,
     run_cancelled_by_client,
+    run_children,
+    run_cancelled_parents,
+    run_restarts,
 )

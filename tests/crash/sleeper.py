@@ -14,7 +14,7 @@ from durable.testing.crash_checks import Evidence
 from durable.testing.crash_life import Order, Wrapper, name_of
 from durable.testing.crash_server import CrashServer
 from durable.testing.crash_trace import read_trace
-from durable_storage.sqlite.locks import StoreLock
+from durable_storage.local.locks import StoreLock
 
 _LEASE = timedelta(seconds=0.4)  # waited for once: a stopped OS process still holds its locks, so only the lease tells
 

@@ -78,3 +78,24 @@ def test_a_second_start_is_explained_by_the_kill() -> None:
     (repeat,) = repeats(evidence)
     assert (repeat.process, repeat.checkpoint, repeat.times) == (ID, "pay", 2)
     assert repeat.reason == "killed before commit of DONE 'pay'"
+
+
+# --- processes that restart themselves ---
+
+AGAIN = Entry(0, "record", {"key": KEY, **record(1, "STARTED", digest="the next life")})
+NEXT_LIFE = [record(1, "STARTED", digest="the next life"), record(2, "DONE", "pay"), record(3, "COMPLETED")]
+
+
+def test_a_restart_is_no_loss_and_its_actions_are_new() -> None:
+    """Records of an earlier life of a process may be gone, and what ran in it may run in the next one."""
+    first = [*CREATED, ran("pay"), written(2, "DONE", "pay")]
+    following = [AGAIN, ran("pay"), written(2, "DONE", "pay"), written(3, "COMPLETED")]
+    assert rules([*first, *following], process={"records": NEXT_LIFE}) == set()
+
+
+def test_what_is_lost_of_the_last_life_is_noticed() -> None:
+    """A record of the present life that is gone is lost, and an action recorded in it must not run again."""
+    trace = [*CREATED, AGAIN, ran("pay"), written(2, "DONE", "pay"), ran("pay", life=1), written(3, "COMPLETED")]
+    assert rules(trace, process={"records": NEXT_LIFE}) == {"ran again"}
+    lost = [*CREATED, AGAIN, written(2, "VALUE", "other"), written(3, "COMPLETED")]
+    assert rules(lost, process={"records": NEXT_LIFE}) == {"lost record"}

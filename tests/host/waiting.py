@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
 from durable._host import letting_go
-from durable._kernel.loop import ProcessLoop, ProcessTask, TimerCallback
+from durable._kernel.futures import ProcessTask, TimerCallback
+from durable._kernel.loop import ProcessLoop
 
 
 class Local:

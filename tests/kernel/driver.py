@@ -17,22 +17,27 @@ from durable._host.letting_go import let_go
 from durable._kernel.commands import (
     Alarm,
     CancelAction,
+    CancelChild,
     CancelTimer,
     Command,
     Deadline,
     End,
     RecordIntent,
     Report,
+    Restart,
     RunAction,
     SetTimer,
     Stall,
+    StartChild,
     Take,
     TakeValue,
     Wake,
 )
-from durable._kernel.execution import KERNEL_VERSION, Execution, Program
+from durable._kernel.execution import Execution
+from durable._kernel.program import Program
+from durable._kernel.started import KERNEL_VERSION
 from durable.codec import Codec, MessagePackCodec, describe_error, encode_error, restore_error
-from durable.errors import StepInterrupted
+from durable.errors import ProcessExists, StepInterrupted
 from durable.journal import Kind, Record
 from durable.process import Process
 
@@ -65,7 +70,7 @@ def program_of(function: Callable[[Process, list[Any]], Coroutine[Any, Any, Any]
 def slot_of(command: Command) -> Slot | None:
     """Where a command is outstanding: one slot is answered, replaced or cancelled as a whole."""
     match command:
-        case TakeValue() | RunAction() | RecordIntent():
+        case TakeValue() | RunAction() | RecordIntent() | StartChild():
             return ("checkpoint", command.name)
         case SetTimer() | Wake():
             return ("timer", command.name)
@@ -75,6 +80,8 @@ def slot_of(command: Command) -> Slot | None:
             return ("deadline", "")
         case Take():
             return ("take", command.name)
+        case CancelChild():
+            return ("child", command.name)
         case _:
             return None
 
@@ -158,7 +165,9 @@ class Driver:
         choices: Decides every move.
         events: Names that may be raised.
         disturb: Whether cancellation, crashes and failures may happen.
+        first: The first record, if *args* and *timeout* do not say enough.
 
+    ``children`` are those that run, by checkpoint: they live elsewhere, so a crash of their parent does not end them.
     ``ran`` counts how often each action was started: a host starts it at once, and may die before it records the end.
     """
 
@@ -172,6 +181,7 @@ class Driver:
         timeout: timedelta | None = None,
         args: tuple[Any, ...] = (),
         codec: Codec = CODEC,
+        first: Record | None = None,
     ) -> None:
         self.codec = codec
         self.make = make
@@ -185,9 +195,11 @@ class Driver:
         self.late: list[tuple[Kind, str, bytes]] = []
         self.ran: dict[str, int] = {}
         self.crashes = 0
+        self.children: dict[str, str] = {}
         self.end: End | None = None
+        self.next_life: Restart | None = None
         self.run = Run(make, codec)
-        self._carry_out(self._append(started(args, timeout, codec=codec)))
+        self._carry_out(self._append(first or started(args, timeout, codec=codec)))
 
     # --- records ---
 
@@ -214,7 +226,9 @@ class Driver:
                 case CancelTimer():
                     self._cancelled(("alarm" if command.alarm else "timer", command.name))
                 case End():
-                    self.end = command
+                    self.end, self.next_life = command, None
+                case Restart():
+                    self.next_life = command
                 case Stall() | Report():
                     pass
                 case _:
@@ -237,10 +251,12 @@ class Driver:
     def _check_open(self) -> None:
         """What the host heard, one command after the other, is what the kernel says is outstanding."""
         outstanding = self.run.execution.outstanding()
-        if self.end is not None or self.run.execution.stalled is not None:
+        if self._is_over():
             return
-        # A `get` and a `Take` are never cancelled: what comes of them too late is ignored.
-        quiet = {slot: command for slot, command in self.open.items() if isinstance(command, Take | TakeValue)}
+        # A `get`, a `Take` and a `CancelChild` are never cancelled: what comes of them too late is ignored.
+        quiet = {
+            slot: command for slot, command in self.open.items() if isinstance(command, Take | TakeValue | CancelChild)
+        }
         known = {slot_of(command) for command in outstanding}
         for slot in quiet:
             if slot not in known:
@@ -255,14 +271,18 @@ class Driver:
 
     def go(self, limit: int = 60) -> None:
         """Make moves until the process ends, stalls, waits for nothing that could come, or *limit* is reached."""
-        while len(self.journal) < limit and self.end is None and self.run.execution.stalled is None:
+        while len(self.journal) < limit and not self._is_over():
             moves = self._moves()
             if not moves:
                 return
             moves[self._choices.pick(len(moves))]()
 
+    def _is_over(self) -> bool:
+        return self.end is not None or self.next_life is not None or self.run.execution.stalled is not None
+
     def _moves(self) -> list[Callable[[], None]]:
         moves: list[Callable[[], None]] = [self._answerer(slot) for slot in self.open]
+        moves += [self._returner(name) for name in self.children if ("child", name) not in self.open]
         if self._choices:
             if not moves or self._choices.pick(3) == 1:
                 moves += [self._raiser(name) for name in self._events]
@@ -273,6 +293,9 @@ class Driver:
 
     def _answerer(self, slot: Slot) -> Callable[[], None]:
         return lambda: self.answer(slot)
+
+    def _returner(self, name: str) -> Callable[[], None]:
+        return lambda: self.return_child(name)
 
     def _raiser(self, name: str) -> Callable[[], None]:
         return lambda: self.raise_event(name)
@@ -309,6 +332,10 @@ class Driver:
                 self.record(Kind.CANCEL, "deadline", self.codec.encode("its time was over"))
             case Take():
                 self.record(Kind.TAKEN, command.name, self.codec.encode(command.event))
+            case StartChild():
+                self._start_child(command)
+            case CancelChild():
+                self.return_child(command.name, Kind.CANCELLED, (command.reason, False))
             case _:
                 raise AssertionError(command)
 
@@ -325,6 +352,26 @@ class Driver:
             self.record(Kind.ATTEMPT, command.name, payload)
         else:
             self.record(Kind.DONE, command.name, self.codec.encode(command.action()))
+
+    def _start_child(self, command: StartChild) -> None:
+        if self._disturb and self._choices.pick(6) == 1:
+            payload = encode_error(self.codec, ProcessExists(f"{command.id} exists"))
+            return self.record(Kind.FAILED, command.name, payload)
+        self.children[command.name] = command.id
+        self.record(Kind.CHILD, command.name, command.child)
+
+    def return_child(self, name: str, kind: Kind = Kind.COMPLETED, content: Any = None) -> None:
+        """A child has ended, and its parent has mail about it; without *content*, how it ends is chosen."""
+        id = self.children.pop(name)
+        if content is None:
+            content = f"{name} returned"
+            if self._disturb and self._choices.pick(4) == 1:
+                kind, content = Kind.ERRED, describe_error(self.codec, ActionFailed(name))
+            elif kind is Kind.COMPLETED and self._choices.pick(4) == 1:  # an older life of the parent had started it
+                self.record(Kind.RETURNED, name, self.codec.encode((f"{id} before", int(kind), content)))
+        payload = self.codec.encode((id, int(kind), content))
+        self.late.append((Kind.RETURNED, name, payload))
+        self.record(Kind.RETURNED, name, payload)
 
     def raise_event(self, name: str, value: Any = None, key: str | None = None) -> None:
         """An event arrives, and as a real host does, the waiter that will take it is recorded with it."""

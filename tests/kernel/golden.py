@@ -20,6 +20,8 @@ from typing import Any
 from uuid import UUID
 
 from durable.codec import JsonCodec, describe_error, encode_error
+from durable.definition import process
+from durable.errors import ProcessExists
 from durable.journal import Kind, Record
 from durable.process import Event, Process
 from tests.kernel.driver import PYTHON, ActionFailed, Driver, Make, program_of
@@ -142,6 +144,51 @@ async def cancelled(proc: Process, trace: list[Any]) -> Any:
         await proc.event("news", name="second")
 
 
+@process
+async def errand(proc: Process, what: str) -> str:
+    """A child of `children`; it never runs here."""
+    return what
+
+
+async def children(proc: Process, trace: list[Any]) -> Any:
+    """Children that return, fail, take too long, are started under an id in use, or are left behind."""
+    milk = await proc.start(errand("milk"), "milk")
+    seen: list[Any] = [milk.id, await proc.call(errand("bread"), "bread"), await milk.result()]
+    try:
+        await proc.call(errand("wine"), "wine", id="the cellar")
+    except ActionFailed as error:
+        seen.append(str(error))
+    try:
+        async with asyncio.timeout(60):
+            await proc.call(errand("truffles"), "truffles")
+    except TimeoutError:
+        seen.append("none found")
+    try:
+        await proc.start(errand("milk again"), "milk again", id=milk.id)
+    except ProcessExists:
+        seen.append("has milk")
+    await proc.start(errand("letter"), "letter", detached=True)
+    await proc.start(errand("honey"), "honey")
+    return seen
+
+
+def _children(driver: Driver) -> None:
+    for name in ("milk", "bread"):
+        driver.answer(("checkpoint", name))
+    for name in ("milk", "bread"):
+        driver.return_child(name, Kind.COMPLETED, f"some {name}")
+    driver.answer(("checkpoint", "wine"))
+    driver.return_child("wine", Kind.ERRED, describe_error(CODEC, ActionFailed("sold out")))
+    driver.answer(("checkpoint", "truffles"))
+    driver.answer(next(slot for slot in driver.open if slot[0] == "alarm"))
+    driver.answer(("child", "truffles"))
+    del driver.open["checkpoint", "milk again"]
+    driver.record(Kind.FAILED, "milk again", encode_error(CODEC, ProcessExists("There is milk")))
+    driver.answer(("checkpoint", "letter"))
+    driver.answer(("checkpoint", "honey"))
+    driver.answer(("child", "honey"))
+
+
 def _plain(driver: Driver) -> None:
     driver.go()
 
@@ -184,6 +231,7 @@ def _cancelled(driver: Driver) -> None:
 
 PROGRAMS: dict[str, tuple[Make, Callable[[Driver], None]]] = {
     "cancelled": (program_of(cancelled), _cancelled),
+    "children": (program_of(children), _children),
     "onboarding": (program_of(onboarding), _onboarding),
     "order-of-asks": (program_of(order_of_asks), _order_of_asks),
     "queues": (program_of(queues), _plain),

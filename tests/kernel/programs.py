@@ -16,7 +16,10 @@ from typing import Any, cast
 
 from hypothesis import strategies as st
 
-from durable._kernel.execution import Execution, Program
+from durable._kernel.execution import Execution
+from durable._kernel.kept import Child
+from durable._kernel.program import Program
+from durable.definition import process
 from durable.process import Process
 from tests.kernel.driver import Choices, Make
 
@@ -39,6 +42,7 @@ _LEAVES: list[Callable[[Choices], Node]] = [
     lambda draw: ("delay", (1, -1, 0, 5, 60)[draw.pick(5)]),
     lambda draw: ("event", EVENTS[draw.pick(2)], (None, None, 0, 5)[draw.pick(4)]),
     lambda draw: ("sleep", (1, 1, 0, 5, 60)[draw.pick(5)]),
+    lambda draw: (("call", "start", "detached", "result", "restart")[draw.pick(5)],),
     lambda draw: (("raise", "same name", "progress", "cancel child", "join")[draw.pick(5)],),
     lambda draw: (("set flag", "wait flag", "put", "take", "leave generator")[draw.pick(5)],),
 ]
@@ -114,6 +118,7 @@ class Shared:
         self.queue: asyncio.Queue[int] = asyncio.Queue()
         self.lock = asyncio.Lock()
         self.children: list[asyncio.Task[Any]] = []
+        self.processes: list[Child[int]] = []
 
     def name(self, word: str, number: int) -> str:
         """A checkpoint name; a *bare* one is the same for every kind of checkpoint."""
@@ -218,6 +223,34 @@ async def _cancel_child(proc: Process, number: int, shared: Shared) -> Any:
 
 async def _join(proc: Process, number: int, shared: Shared) -> Any:
     return await shared.children.pop(0) if shared.children else None
+
+
+@process
+async def child(proc: Process, number: int) -> int:
+    """What programs start; its journal is its own, so here it only has to be there."""
+    return number
+
+
+async def _call(proc: Process, number: int, shared: Shared) -> Any:
+    return await proc.call(child(number), shared.name("call", number))
+
+
+async def _start(proc: Process, number: int, shared: Shared) -> Any:
+    shared.processes.append(await proc.start(child(number), shared.name("start", number)))
+    return shared.processes[-1].id
+
+
+async def _detached(proc: Process, number: int, shared: Shared) -> Any:
+    shared.processes.append(await proc.start(child(number), shared.name("detached", number), detached=True))
+    return shared.processes[-1].id
+
+
+async def _result(proc: Process, number: int, shared: Shared) -> Any:
+    return await shared.processes[number % len(shared.processes)].result() if shared.processes else None
+
+
+async def _restart(proc: Process, number: int, shared: Shared) -> Any:
+    await proc.restart(child(number))
 
 
 async def _progress(proc: Process, number: int, shared: Shared) -> Any:
@@ -366,9 +399,11 @@ async def _generate(proc: Process, number: int, shared: Shared, parts: tuple[Nod
 _WORDS: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
     "as completed": _as_completed,
     "branch": _branch,
+    "call": _call,
     "cancel child": _cancel_child,
     "compensate": _compensate,
     "delay": _delay,
+    "detached": _detached,
     "do": _do,
     "each": _each,
     "event": _event,
@@ -389,6 +424,8 @@ _WORDS: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
     "put": _put,
     "raise": _raise,
     "recover": _recover,
+    "restart": _restart,
+    "result": _result,
     "same name": _same_name,
     "scope": _scope,
     "sequence": _sequence,
@@ -396,6 +433,7 @@ _WORDS: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
     "shield": _shield,
     "sleep": _sleep,
     "spawn": _spawn,
+    "start": _start,
     "take": _take,
     "timeout": _timeout,
     "wait flag": _wait_flag,

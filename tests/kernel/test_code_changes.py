@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 
 from durable._kernel.commands import Take
-from durable._kernel.execution import KERNEL_VERSION, Program
+from durable._kernel.program import Program
+from durable._kernel.started import KERNEL_VERSION
 from durable.errors import DuplicateCheckpoint, DurableError, NewerFormat, NonDeterminismError
 from durable.journal import Kind, Record
 from durable.process import Process

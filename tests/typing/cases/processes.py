@@ -6,7 +6,7 @@ from functools import partial
 from typing import assert_type
 from uuid import UUID, uuid4
 
-from durable import Event, Process, Retry, process
+from durable import Child, Event, Process, Retry, process
 
 Paid = Event("paid", int)
 
@@ -57,3 +57,20 @@ order("1")  # expect-error: arg-type | reportArgumentType
 order()  # expect-error: call-arg | reportCallIssue
 order(1, notes="x")  # expect-error: call-arg | reportCallIssue
 other(1)  # expect-error: call-arg | reportCallIssue
+
+
+async def children(proc: Process) -> None:
+    child = await proc.start(order(1), "first")
+    assert_type(child, Child[list[str]])
+    assert_type(await child.result(), list[str])
+    assert_type(await proc.call(order(1), "second", id="x"), list[str])
+    assert_type(await proc.start(other(), detached=True), Child[None])
+    number: int = await proc.call(order(1), "third")  # expect-error: arg-type | reportAssignmentType
+    await proc.call(order, "fourth")  # expect-error: arg-type | reportArgumentType
+    await proc.start(order("1"))  # expect-error: arg-type | reportArgumentType
+
+
+async def endless(proc: Process, number: int) -> str:
+    if number > 5:
+        return "over"
+    await proc.restart(order(number + 1))

@@ -1,4 +1,4 @@
-"""What the last record of a process means to whoever waits for its result."""
+"""How a process ended, as it is told to whoever waits for it: a caller outside, or the process that started it."""
 
 from __future__ import annotations
 
@@ -6,31 +6,41 @@ from typing import Any
 
 from durable.codec import Codec, restore_error
 from durable.errors import ProcessCancelled, ProcessFailed, ProcessTerminated, ProcessTimedOut, StepError
-from durable.journal import Kind, Record
+from durable.journal import Kind
 
 
-def outcome(record: Record, codec: Codec, process_id: str) -> Any:
+def content_of(kind: Kind, payload: Any) -> Any:
+    """What the decoded payload of an end record says, without its notes, which are for the log."""
+    match kind:
+        case Kind.COMPLETED | Kind.ERRED:
+            content, _notes = payload
+            return content
+        case Kind.CANCELLED:
+            reason, by_deadline, _notes = payload
+            return reason, by_deadline
+        case _:
+            return payload
+
+
+def outcome(kind: Kind, content: Any, codec: Codec, process_id: str) -> Any:
     """
     The value a process returned.
 
     Raises:
         Exception: What it raised, or `ProcessFailed`, `ProcessCancelled`, `ProcessTimedOut`, `ProcessTerminated`.
     """
-    payload = codec.decode(record.payload)
-    match record.kind:
+    match kind:
         case Kind.COMPLETED:
-            value, _notes = payload
-            return value
+            return content
         case Kind.ERRED:
-            error, _notes = payload
-            raise _failure(restore_error(codec, error), process_id)
+            raise _failure(restore_error(codec, content), process_id)
         case Kind.CANCELLED:
-            reason, by_deadline, _notes = payload
+            reason, by_deadline = content
             if by_deadline:
                 raise ProcessTimedOut(f"Process {process_id!r} ran into its timeout", reason=reason)
             raise ProcessCancelled(f"Process {process_id!r} was cancelled: {reason}", reason=reason)
         case _:
-            raise ProcessTerminated(f"Process {process_id!r} was terminated: {payload}", reason=payload)
+            raise ProcessTerminated(f"Process {process_id!r} was terminated: {content}", reason=content)
 
 
 def _failure(error: Exception, process_id: str) -> Exception:
