@@ -74,6 +74,7 @@ class MailKind(IntEnum):
     CANCEL = 2
     TERMINATE = 3
     RESUME = 4
+    RETURN = 5  # a child has ended; name: the checkpoint that started it; payload: how
 
 
 class Mail(NamedTuple):
@@ -131,13 +132,44 @@ class Stall(NamedTuple):
 
 
 class End(NamedTuple):
-    """Append the last ``record`` and end the process. Holds only if its ``mail`` counter still is ``mail``."""
+    """
+    Append the last ``record`` and end the process. Holds only if its ``mail`` counter still is ``mail``.
+
+    With it goes whatever is left in its inbox: a request to terminate stays there until it has been carried out.
+    """
 
     key: int
     status: Status
     reason: str | None
     record: Record
     mail: int
+
+
+class Notice(NamedTuple):
+    """Send ``mail`` if the end of process ``key`` in the same batch holds, and do not if it does not."""
+
+    key: int
+    mail: Mail
+
+
+class Restart(NamedTuple):
+    """
+    Put another journal in place of the journal of a process: its next life begins, under the same key and id.
+
+    The session must own the process, and goes on owning it. All records it had are deleted; ``records`` are its journal
+    from now on: STARTED as number 1, then the events that nobody has taken yet, without gaps. ``definition`` and
+    ``queue`` of its row become those given, and its progress is None. Everything else of the row stays: ``created_at``,
+    ``owner``, ``mail``, ``wake_at`` (so mail that has not been collected still is to be). So does its inbox.
+
+    There is no condition, and so it is never ``held``: mail that came meanwhile belongs to the next life. A batch with
+    a restart of a process has no release and no other restart of it; records, taken items and progress of it in the
+    same batch are applied before. A journal of the next life may be shorter than one that was read before.
+    """
+
+    key: int
+    definition: str
+    queue: str
+    records: Sequence[Record]
 
 
 @dataclass(slots=True)
@@ -148,18 +180,27 @@ class Batch:
     ``session`` None is a client's batch: it may only create (not owned) and send mails. ``number`` counts the batches
     of a session from 1 and is kept on the session's row, so that after a lost answer `last_batch` tells whether the
     batch was applied.
+
+    ``children`` are created like ``creations``, but a record of the batch says so: if one of their ids is taken (by an
+    older process, a creation or another child of the batch), nothing of the batch is written, and `commit` raises
+    `ProcessExists` with the fact ``taken``, a list of all these ids. Unlike creations they are never in ``taken_ids``.
+    ``notices`` of one batch are delivered in their order after all ends, as mails are: to a process that has ended in
+    the same batch comes none, one that was parked in it is woken. Nobody is told what became of them.
     """
 
     session: int | None
     number: int = 0
     creations: list[Creation] = field(default_factory=list)
+    children: list[Creation] = field(default_factory=list)
     records: list[tuple[int, Record]] = field(default_factory=list)  # (process key, record), in journal order
     taken: list[int] = field(default_factory=list)  # inbox items moved into journals: deleted
     mails: list[Mail] = field(default_factory=list)
     progress: dict[int, bytes] = field(default_factory=dict)
+    restarts: list[Restart] = field(default_factory=list)
     parks: list[Park] = field(default_factory=list)
     stalls: list[Stall] = field(default_factory=list)
     ends: list[End] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
 
 
 class Delivery(StrEnum):
@@ -262,6 +303,7 @@ class JournalStorage(Protocol):
 
         Raises:
             SessionLost: The batch's session is not alive; nothing was written, and nothing of it ever will be.
+            ProcessExists: The id of one of its ``children`` is taken; nothing was written.
         """
 
     # claiming and waking
@@ -330,6 +372,7 @@ class JournalStorage(Protocol):
 # --- providers -----------------------------------------------------------------------------------------------
 
 _BUILT_IN = {
+    "file": "durable_storage.filesystem.provider:FilesystemStorage",
     "memory": "durable_storage.memory:MemoryStorage",
     "postgres": "durable_storage.postgres.provider:PostgresStorage",
     "postgresql": "durable_storage.postgres.provider:PostgresStorage",

@@ -120,8 +120,14 @@ class KillAt(StorageProxy):
             if creation.id not in result.taken_ids:
                 self._trace.process(creation.key, creation.id)
                 self._trace.record(creation.key, creation.record)
+        for child in batch.children:
+            self._trace.process(child.key, child.id)
+            self._trace.record(child.key, child.record)
         for key, record in batch.records:
             self._trace.record(key, record)
+        for restart in batch.restarts:
+            for record in restart.records:
+                self._trace.record(restart.key, record)
         for end in batch.ends:
             if end.key not in result.held:
                 self._trace.record(end.key, end.record)
@@ -134,11 +140,12 @@ def _describe(operation: Operation) -> str:
     batch = operation.batch
     if batch is None:
         return operation.name
-    parts = ["STARTED"] * len(batch.creations)
+    parts = ["STARTED"] * (len(batch.creations) + len(batch.children))
     parts += [f"{record.kind.name} {record.name!r}" for _, record in batch.records]
     parts += [f"{mail.kind.name} {mail.name!r} to {mail.id!r}" for mail in batch.mails]
     parts += ["progress"] * len(batch.progress)
+    parts += ["a restart"] * len(batch.restarts)
     parts += ["a park"] * len(batch.parks) + ["a stall"] * len(batch.stalls)
-    parts += [end.record.kind.name for end in batch.ends]
+    parts += [end.record.kind.name for end in batch.ends] + ["a notice"] * len(batch.notices)
     counted = [part if times == 1 else f"{times} × {part}" for part, times in Counter(parts).items()]
     return f"commit of {', '.join(counted) or 'nothing'}"

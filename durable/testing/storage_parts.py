@@ -1,7 +1,7 @@
 """
 What `storage_contract` is written with: a clock, short ways to say what is written, and objects that get closed.
 
-Public as far as a provider's own tests may want the same words; nothing here asserts anything.
+Public as far as a provider's own tests may want the same words. What is promised is tested elsewhere, not here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from durable.journal import Kind, Record
-from durable.storage import Batch, BatchResult, Claim, Creation, JournalStorage, Mail, MailKind
+from durable.storage import (
+    Batch,
+    BatchResult,
+    Claim,
+    Creation,
+    End,
+    InboxItem,
+    JournalStorage,
+    Mail,
+    MailKind,
+    ProcessRow,
+    Status,
+)
 
 QUEUE = "default"
 
@@ -56,6 +68,11 @@ def event(key: int, kind: MailKind = MailKind.EVENT, time: int = 50, payload: by
     return Mail(f"id {key}", kind, "event name", None, payload, time)
 
 
+def ending(key: int, status: Status = Status.COMPLETED, *, seq: int = 2, mail: int = 0) -> End:
+    """The end of a process whose last record is number *seq*; `ended_at` is that number."""
+    return End(key, status, None, last(seq), mail)
+
+
 @dataclass(slots=True)
 class Host:
     """A storage object with a session, and the number of its next batch."""
@@ -73,6 +90,16 @@ class Host:
         """Claim for this session."""
         return await self.storage.claim(self.session, queues, limit, now)
 
+    async def collect(self) -> Sequence[InboxItem]:
+        """Collect for this session."""
+        return await self.storage.collect(self.session)
+
+    async def row(self, key: int) -> ProcessRow:
+        """The row of the process with the id of `creation`, which has to be there."""
+        row = await self.storage.row(f"id {key}")
+        assert row is not None, f"process {key} is not there"
+        return row
+
 
 @dataclass(slots=True)
 class Stores:
@@ -80,6 +107,7 @@ class Stores:
 
     make: Callable[[], JournalStorage]
     lease: float
+    clock: Clock
     opened: list[JournalStorage] = field(default_factory=list)
 
     async def open(self) -> JournalStorage:

@@ -69,7 +69,13 @@ class StorageProxy:
     async def resume_stalled(self, queues: Collection[str], now: int) -> int:
         return await self.around(Operation("resume_stalled"), lambda: self.storage.resume_stalled(queues, now))
 
+    async def purge(self, keys: Collection[int]) -> int:
+        return await self.around(Operation("purge"), lambda: self.storage.purge(keys))
+
     # what only reads
+
+    async def ended(self, before: int, limit: int) -> Sequence[ProcessRow]:
+        return await self.storage.ended(before, limit)
 
     async def last_batch(self, session: int) -> int:
         return await self.storage.last_batch(session)

@@ -9,8 +9,9 @@ of a host, so it is an error for the whole batch, never an answer.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
-from durable.errors import CorruptJournal, StorageError
+from durable.errors import CorruptJournal, ProcessExists, StorageError
 from durable.journal import Record
 from durable.storage import Batch
 
@@ -21,25 +22,46 @@ def check_shape(batch: Batch) -> None:
 
     Raises:
         StorageError: A client's batch (session None) does more than create and send, or two parts of a batch let go
-            of the same process.
-        CorruptJournal: A creation does not begin its journal with record 1.
+            of the same process or restart it, or a notice has no end.
+        CorruptJournal: A creation or restart does not begin its journal with record 1 and go on without gaps.
     """
     if batch.session is None:
         owned = any(creation.owned for creation in batch.creations)
-        if owned or batch.records or batch.taken or batch.progress or batch.parks or batch.stalls or batch.ends:
+        if owned or batch.children or batch.records or batch.taken or batch.progress or batch.restarts:
             raise StorageError("A batch without a session may only create pending processes and send mails")
-    for creation in batch.creations:
+        if batch.parks or batch.stalls or batch.ends or batch.notices:
+            raise StorageError("A batch without a session may only create pending processes and send mails")
+    for creation in (*batch.creations, *batch.children):
         if creation.record.seq != 1:
             raise CorruptJournal(f"Process {creation.id!r} cannot begin with record {creation.record.seq}")
-    if len(batch.parks) + len(batch.stalls) + len(batch.ends) > 1:
+    if batch.notices and not {notice.key for notice in batch.notices} <= {end.key for end in batch.ends}:
+        raise StorageError("A batch has a notice of an end that is not in it")
+    if len(batch.parks) + len(batch.stalls) + len(batch.ends) + len(batch.restarts) > 1:
         twice = [key for key, times in Counter(released_keys(batch)).items() if times > 1]
         if twice:
-            raise StorageError("A batch lets go of a process twice", keys=twice)
+            raise StorageError("A batch lets go of a process twice, or of one that it restarts", keys=twice)
+    for restart in batch.restarts:
+        if [record.seq for record in restart.records] != list(
+            range(1, len(restart.records) + 1)
+        ) or not restart.records:
+            raise CorruptJournal(f"The next life of process {restart.key} has a gap", key=restart.key)
 
 
 def released_keys(batch: Batch) -> list[int]:
-    """Keys of the processes that *batch* lets go of, in the order of its fields."""
-    return [change.key for changes in (batch.parks, batch.stalls, batch.ends) for change in changes]
+    """Keys of the processes that *batch* lets go of or restarts, in the order of its fields."""
+    changing = (batch.restarts, batch.parks, batch.stalls, batch.ends)
+    return [change.key for changes in changing for change in changes]
+
+
+def check_children(taken: Iterable[str]) -> None:
+    """
+    Refuse the batch if the id of a child is *taken*.
+
+    Raises:
+        ProcessExists: There is one; nothing may be written.
+    """
+    if ids := list(taken):
+        raise ProcessExists("A process that is to be started by another exists already", taken=ids)
 
 
 def keys_to_own(batch: Batch) -> set[int]:

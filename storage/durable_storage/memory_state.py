@@ -29,7 +29,7 @@ from durable.storage import (
     Stall,
     Status,
 )
-from durable_storage.checks import check_journals, check_shape, keys_to_own
+from durable_storage.checks import check_children, check_journals, check_shape, keys_to_own
 
 WAKES_STALLED = frozenset({MailKind.CANCEL, MailKind.TERMINATE, MailKind.RESUME})
 
@@ -78,7 +78,9 @@ class State:
         """Apply *batch*, or raise with nothing changed."""
         session = None if batch.session is None else self.fence(batch.session)
         check_shape(batch)
-        accepted, refused = self._sort_creations(batch.creations)
+        accepted, refused = self._sort_creations([*batch.creations, *batch.children])
+        children = {id(child) for child in batch.children}
+        check_children(creation.id for creation in refused if id(creation) in children)
         self._check_ownership(batch, accepted)
         if session is not None:
             session.last_batch = batch.number
@@ -92,7 +94,14 @@ class State:
         deliveries = [self._deliver(mail) for mail in batch.mails]
         for key, progress in batch.progress.items():
             self._change(key, progress=progress)
-        return BatchResult(taken_ids, deliveries, self._release(batch))
+        for restart in batch.restarts:
+            self.journals[restart.key] = list(restart.records)
+            self._change(restart.key, definition=restart.definition, queue=restart.queue, progress=None)
+        held = self._release(batch)
+        for notice in batch.notices:
+            if notice.key not in held:
+                self._deliver(notice.mail)
+        return BatchResult(taken_ids, deliveries, held)
 
     def _sort_creations(self, creations: Collection[Creation]) -> tuple[list[Creation], list[Creation]]:
         """Split into those that are new and those whose id is taken, by an older process or earlier in the batch."""
@@ -171,6 +180,9 @@ class State:
         for end in batch.ends:
             if end.key not in held:
                 self.journals[end.key].append(end.record)
+                for number in self.inboxes[end.key]:
+                    del self.items[number]
+                self.inboxes[end.key].clear()
                 self._change(end.key, status=end.status, owner=None, wake_at=None)
                 self._change(end.key, reason=end.reason, ended_at=end.record.time)
         return held

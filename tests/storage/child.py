@@ -18,7 +18,7 @@ from typing import Any
 from durable.errors import DurableError
 from durable.journal import Kind, Record
 from durable.storage import Batch, Creation, End, Status
-from durable_storage.sqlite.locks import StoreLock
+from durable_storage.local.locks import StoreLock
 from durable_storage.sqlite.migrations import migrate
 from durable_storage.sqlite.provider import SqliteStorage
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import asyncpg
 import pytest
 
+from durable_storage.postgres.provider import PostgresStorage
 from durable_storage.sqlite.provider import SqliteStorage
+from tests.postgres_server import Missing, Shared, given, with_options
 from tests.storage.children import Child, OpenStore, StartChild
 
 
@@ -59,3 +66,77 @@ def strace() -> str:
     if program is None or subprocess.run([program, "-qq", "-o", "/dev/null", "true"], check=False).returncode:
         pytest.skip("strace is missing or not permitted: failures of the disk are NOT tested here")
     return program
+
+
+# --- PostgreSQL: one server for the run, one database for each worker, one schema for each test -----------------------
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a database of this worker; skipped where there is no server, which is a failure in CI."""
+    shared = Shared(os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid())))
+    try:
+        server = given() or shared.url()
+    except Missing as missing:
+        if os.environ.get("CI"):
+            pytest.fail(f"PostgreSQL is NOT tested: {missing}")
+        pytest.skip(f"PostgreSQL is NOT tested: {missing}")
+    name = f"durable_{uuid4().hex[:12]}"
+    before, _, options = server.partition("?")
+    url = f"{before.rpartition('/')[0]}/{name}" + (f"?{options}" if options else "")
+    _execute(server, f"CREATE DATABASE {name}")
+    yield url
+    _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+    shared.leave()
+
+
+@pytest.fixture
+def postgres_url(postgres: str) -> str:
+    """The URL of a store of its own for each test."""
+    return with_options(postgres, schema=f"test_{uuid4().hex[:12]}")
+
+
+class OpenPostgres:
+    """Opens storage objects on the store of the test; they are closed when it is over."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.opened: list[PostgresStorage] = []
+
+    async def __call__(self, url: str | None = None, **options: Any) -> PostgresStorage:
+        """One more storage object."""
+        storage = PostgresStorage(url or self.url, **options)
+        self.opened.append(storage)
+        await storage.open()
+        return storage
+
+
+@pytest.fixture
+async def open_postgres(postgres_url: str) -> AsyncIterator[OpenPostgres]:
+    """See `OpenPostgres`."""
+    opening = OpenPostgres(postgres_url)
+    yield opening
+    for storage in opening.opened:
+        await storage.close()
+
+
+@pytest.fixture
+async def admin(postgres: str) -> AsyncIterator[asyncpg.Connection]:
+    """A plain connection of a superuser to the database of the worker."""
+    connection = await asyncpg.connect(postgres)
+    yield connection
+    await connection.close()
+
+
+def _execute(url: str, statement: str) -> None:
+    """Run *statement*, in a thread of its own: the event loop of this one belongs to the plugin for async tests."""
+
+    async def execute() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, execute()).result()

@@ -9,7 +9,8 @@ import pytest
 from durable.errors import SessionLost, StorageError
 from durable.storage import Batch
 from durable.testing.storage_parts import QUEUE, creation
-from durable_storage.sqlite import sessions
+from durable_storage.local.boot import boot_clock
+from durable_storage.sqlite import provider, sessions
 from tests.storage.children import OpenStore, StartChild
 
 
@@ -41,7 +42,7 @@ async def test_paused_process_is_fenced(path: Path, open_store: OpenStore, child
     assert paused.ask("commit 1") == "done"
     paused.stop()
     ahead = 0.0
-    storage = await open_store(lease_clock=lambda: sessions.boot_clock() + ahead)
+    storage = await open_store(lease_clock=lambda: boot_clock() + ahead)
     assert await storage.bury() == 0
     ahead = 31.0
     session = await storage.begin_session("host", 30)
@@ -71,7 +72,7 @@ async def test_other_boot_is_dead(path: Path, open_store: OpenStore, monkeypatch
     """A session of an earlier boot is dead, whatever its lease says: its clock started anew."""
     first = await open_store()
     await first.begin_session("host", 10**6)
-    monkeypatch.setattr(sessions, "this_boot", lambda: "a later boot")
+    monkeypatch.setattr(provider, "this_boot", lambda: "a later boot")
     second = await open_store()
     assert await second.bury() == 1
 

@@ -26,7 +26,7 @@ try:
     import fcntl
 except ImportError as error:  # pragma: no cover (Windows)
     raise StorageError(
-        "SQLite stores need POSIX file locks, which this system does not have",
+        "Stores on a disk need POSIX file locks, which this system does not have",
         fix="use memory:// for tests, or a server database",
     ) from error
 
@@ -57,12 +57,12 @@ class StoreLock:
         Return the lock on *path* (an absolute path without symbolic links), made if this OS process has none yet.
 
         Raises:
-            StorageError: The store was open when this OS process was forked: SQLite's own locks are broken here.
+            StorageError: The store was open when this OS process was forked: its locks are not this OS process's.
         """
         with _guard:
             if path in _open_before_fork:
                 raise StorageError(
-                    "The store was open when this OS process was forked, and SQLite cannot be used after that",
+                    "The store was open when this OS process was forked, and cannot be used after that",
                     lock=path,
                     fix="open the store after the fork, or start children with the spawn method",
                 )
@@ -125,14 +125,15 @@ class SessionFiles:
         self._directory = directory
         self._held: set[int] = set()
 
-    def hold(self, session: int) -> None:
-        """Create and lock the file of a new *session*."""
+    def hold(self, session: int, holder: str = "") -> None:
+        """Create and lock the file of a new *session*; *holder* is what it says to people who look into it."""
         os.makedirs(self._directory, exist_ok=True)
         with suppress(FileNotFoundError):
             os.unlink(self._path(session))  # left by a store that was deleted or restored: not this session's
         descriptor = os.open(self._path(session), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.pwrite(descriptor, holder.encode(), 0)
         except BaseException:
             os.close(descriptor)
             raise

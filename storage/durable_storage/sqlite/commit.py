@@ -14,8 +14,9 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from durable.errors import SessionLost, StorageError
-from durable.storage import ENDED, Batch, BatchResult, Creation, Delivery, Mail, MailKind, ProcessRow, Status
-from durable_storage.checks import check_journals, check_shape, keys_to_own
+from durable.journal import Record
+from durable.storage import ENDED, Batch, BatchResult, Creation, Delivery, Mail, MailKind, ProcessRow, Restart, Status
+from durable_storage.checks import check_children, check_journals, check_shape, keys_to_own
 from durable_storage.schema import STATUS_NUMBERS, STATUSES, process_row
 from durable_storage.sqlite import statements
 
@@ -28,15 +29,12 @@ def apply(connection: sqlite3.Connection, batch: Batch) -> BatchResult:
         fence(connection, batch.session, batch.number)
     check_shape(batch)
     result = BatchResult()
-    if batch.creations:
-        result.taken_ids = _create(connection, batch.session, batch.creations)
+    if batch.creations or batch.children:
+        result.taken_ids = _create(connection, batch)
     if keys := keys_to_own(batch):
         check_journals(batch, _lengths(connection, keys, batch.session))
     if batch.records:
-        connection.executemany(
-            statements.APPEND,
-            [(key, seq, int(kind), name, payload, time) for key, (seq, kind, name, payload, time) in batch.records],
-        )
+        _append(connection, batch.records)
     if batch.taken:
         taken = connection.executemany(statements.TAKE, [(number, batch.session) for number in batch.taken])
         if taken.rowcount != len(batch.taken):
@@ -45,8 +43,12 @@ def apply(connection: sqlite3.Connection, batch: Batch) -> BatchResult:
         result.deliveries = _deliver(connection, batch.mails)
     if batch.progress:
         connection.executemany(statements.PROGRESS, [(value, key) for key, value in batch.progress.items()])
+    if batch.restarts:
+        _restart(connection, batch.restarts)
     if batch.parks or batch.stalls or batch.ends:
-        result.held = _release(connection, batch)
+        result.held = held = _release(connection, batch)
+        if notices := [notice.mail for notice in batch.notices if notice.key not in held]:
+            _deliver(connection, notices)
     return result
 
 
@@ -54,6 +56,13 @@ def fence(connection: sqlite3.Connection, session: int, number: int) -> None:
     """Note batch *number* on the row of *session*, which proves it alive, or raise `SessionLost`."""
     if connection.execute(statements.FENCE, (number, session)).rowcount != 1:
         raise session_lost(session)
+
+
+def _append(connection: sqlite3.Connection, records: Sequence[tuple[int, Record]]) -> None:
+    connection.executemany(
+        statements.APPEND,
+        [(key, seq, int(kind), name, payload, time) for key, (seq, kind, name, payload, time) in records],
+    )
 
 
 def _lengths(connection: sqlite3.Connection, keys: Collection[int], session: int | None) -> dict[int, int]:
@@ -71,18 +80,20 @@ def session_lost(session: int) -> SessionLost:
 # --- creations
 
 
-def _create(
-    connection: sqlite3.Connection, session: int | None, creations: Sequence[Creation]
-) -> dict[str, ProcessRow]:
+def _create(connection: sqlite3.Connection, batch: Batch) -> dict[str, ProcessRow]:
+    creations: Sequence[Creation] = [*batch.creations, *batch.children] if batch.children else batch.creations
     rows = [
-        (c.key, c.id, c.definition, c.queue, session if c.owned else None, c.wake_at, c.record.time) for c in creations
+        (c.key, c.id, c.definition, c.queue, batch.session if c.owned else None, c.wake_at, c.record.time)
+        for c in creations
     ]
     inserted = connection.executemany(statements.CREATE, rows).rowcount
     taken: dict[str, ProcessRow] = {}
     if inserted < len(creations):
-        creations, taken = _find_taken(connection, creations)
-    first_records = ((c.key, 1, int(c.record.kind), c.record.name, c.record.payload, c.record.time) for c in creations)
-    connection.executemany(statements.APPEND, first_records)
+        new, taken = _find_taken(connection, creations)
+        accepted = {id(creation) for creation in new}  # by itself: a child may be equal to a creation of the batch
+        check_children(child.id for child in batch.children if id(child) not in accepted)
+        creations = new
+    _append(connection, [(creation.key, creation.record) for creation in creations])
     return taken
 
 
@@ -137,6 +148,17 @@ def _deliver(connection: sqlite3.Connection, mails: Sequence[Mail]) -> list[Deli
     return deliveries
 
 
+# --- restarts
+
+
+def _restart(connection: sqlite3.Connection, restarts: Sequence[Restart]) -> None:
+    """Put the next lives in place of the journals there are."""
+    connection.execute(statements.FORGET_RECORDS, statements.wanted(restart.key for restart in restarts))
+    rows = [(restart.definition, restart.queue, restart.key) for restart in restarts]
+    connection.executemany(statements.RESTART, rows)
+    _append(connection, [(restart.key, record) for restart in restarts for record in restart.records])
+
+
 # --- parks, stalls, ends
 
 
@@ -157,14 +179,10 @@ def _release(connection: sqlite3.Connection, batch: Batch) -> set[int]:
             for end in batch.ends
         ]
         held |= _update_or_hold(connection, session, statements.END, rows, [end.key for end in batch.ends])
-        connection.executemany(
-            statements.APPEND,
-            [
-                (end.key, end.record.seq, int(end.record.kind), end.record.name, end.record.payload, end.record.time)
-                for end in batch.ends
-                if end.key not in held
-            ],
-        )
+        ended = [end for end in batch.ends if end.key not in held]
+        _append(connection, [(end.key, end.record) for end in ended])
+        if mailed := [end.key for end in ended if end.mail]:
+            connection.execute(statements.EMPTY_INBOXES, statements.wanted(mailed))
     return held
 
 

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from durable.errors import StorageError
+from durable_storage.local.locks import StoreLock
 from durable_storage.sqlite.failures import translate
-from durable_storage.sqlite.locks import StoreLock
 from durable_storage.sqlite.migrations import version_of
 from durable_storage.sqlite.opening import prepare
 

@@ -17,14 +17,15 @@ from typing import TypeVar
 from durable.errors import StorageError
 from durable.journal import Record
 from durable.storage import Batch, BatchResult, Claim, InboxItem, ProcessRow, Status
+from durable_storage.local.boot import boot_clock, this_boot
+from durable_storage.local.locks import SessionFiles, StoreLock
+from durable_storage.local.writer import Writer
 from durable_storage.sqlite import address, claims, housekeeping, sessions
 from durable_storage.sqlite.commit import apply
 from durable_storage.sqlite.database import Database
 from durable_storage.sqlite.failures import translate
-from durable_storage.sqlite.locks import SessionFiles, StoreLock
 from durable_storage.sqlite.opening import check_file
 from durable_storage.sqlite.reader import Reader
-from durable_storage.sqlite.writer import Writer
 
 _SHORTEST_POLL, _LONGEST_POLL = 0.005, 0.05
 
@@ -47,10 +48,10 @@ class SqliteStorage:
     Beside ``FILE`` live ``FILE-lock``, ``FILE-sessions/`` and SQLite's own ``FILE-wal`` and ``FILE-shm``.
     """
 
-    def __init__(self, url: str, *, lease_clock: Callable[[], float] = sessions.boot_clock) -> None:
+    def __init__(self, url: str, *, lease_clock: Callable[[], float] = boot_clock) -> None:
         self._address = address.parse(url)
         self._lease_clock = lease_clock
-        self._boot = sessions.this_boot()
+        self._boot = this_boot()
         self._files = SessionFiles(self._address.path + "-sessions")
         self._reader = Reader(self._address.path, self._address.readers, self._address.busy_timeout)
         self._database: Database | None = None
@@ -281,7 +282,7 @@ class SqliteStorage:
 
 def _concerns_others(batch: Batch) -> bool:
     """Whether another host or a client may be waiting for it; the records of what a session owns are its own affair."""
-    unowned = any(not creation.owned for creation in batch.creations)
+    unowned = any(not creation.owned for creation in (*batch.creations, *batch.children))
     return bool(unowned or batch.mails or batch.progress or batch.parks or batch.stalls or batch.ends)
 
 

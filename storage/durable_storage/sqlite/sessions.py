@@ -10,28 +10,13 @@ a file that is not locked yet, and a crash in between leaves a row without a fil
 from __future__ import annotations
 
 import sqlite3
-import time
 
+from durable_storage.local.locks import SessionFiles
 from durable_storage.schema import DEAD, ENDED_CLEANLY
 from durable_storage.sqlite import statements
-from durable_storage.sqlite.locks import SessionFiles
 
 # Rows of sessions that died long ago answer `last_batch` for a while, then go.
 _KEEP = 1000
-
-
-def boot_clock() -> float:
-    """Seconds on the clock of leases: it counts while the machine sleeps, and nobody can set it."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
-
-def this_boot() -> str:
-    """What tells this boot of the machine from others; the same text always where the system does not say."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return "unknown"
 
 
 def begin(connection: sqlite3.Connection, host: str, lease_until: int, boot: str) -> int:

@@ -162,6 +162,13 @@ POST = _many(insert(inbox).values({column: Q(column.name) for column in _POSTED}
 PROGRESS = _many(
     update(process).where(process.c.key == Q("of")).values(progress=Q("new_progress")), "new_progress", "of"
 )
+FORGET_RECORDS = _one(delete(record).where(_in_wanted(record.c.key)))
+RESTART = _many(
+    update(process)
+    .where(process.c.key == Q("of"))
+    .values(definition=Q("definition"), queue=Q("queue"), progress=null()),
+    *("definition", "queue", "of"),
+)
 _holds = and_(process.c.key == Q("of"), process.c.owner == Q("session"), process.c.mail == Q("consumed"))
 PARK = _many(
     update(process).where(_holds).values(owner=null(), wake_at=Q("until")), "until", "of", "session", "consumed"
@@ -183,6 +190,7 @@ END = _many(
     .values(status=Q("outcome"), owner=null(), wake_at=null(), ended_at=Q("end"), reason=Q("why")),
     *("outcome", "end", "why", "of", "session", "consumed"),
 )
+EMPTY_INBOXES = _one(delete(inbox).where(_in_wanted(inbox.c.key)))
 STILL_OWNED = _one(select(process.c.key).where(_in_wanted(process.c.key), _owned_by_session))
 
 # --- keeping house

@@ -1,0 +1,241 @@
+"""
+`Entry`: what is kept in memory of one process, and how each line of its file changes it.
+
+Records, payloads and mails stay in the file; an entry knows only where the mails of its inbox stand. `pending` is what
+the commit log has and the file does not have yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from sys import intern
+from typing import Any, NamedTuple
+
+from durable.errors import CorruptJournal
+from durable.storage import ENDED, MailKind, ProcessRow, Status
+from durable_storage.filesystem.lines import mail_kind_of, payload_of
+
+_WAKES_STALLED = frozenset({MailKind.CANCEL, MailKind.TERMINATE, MailKind.RESUME})
+_STATUSES = {str(status): status for status in Status}
+
+
+class Chunk(NamedTuple):
+    """Bytes that belong at *offset* of a journal file and stand in *segment* of the commit log."""
+
+    segment: int
+    offset: int
+    data: bytes
+
+
+class Entry:
+    """
+    One process. ``born`` tells it from an earlier one with the same key; ``length`` counts the bytes of its file with
+    those that are pending, ``seq`` its records; ``inbox`` maps item numbers to (offset, length) of their lines.
+    ``damage`` says what is wrong with its file; then nothing is done with it.
+    """
+
+    __slots__ = (
+        "born",
+        "created_at",
+        "damage",
+        "definition",
+        "ended_at",
+        "id",
+        "inbox",
+        "key",
+        "length",
+        "mail",
+        "owner",
+        "pending",
+        "progress",
+        "queue",
+        "reason",
+        "seq",
+        "status",
+        "wake_at",
+    )
+
+    def __init__(
+        self, key: int, id: str, born: int, definition: str, queue: str, owner: int | None, wake_at: int | None
+    ) -> None:
+        self.key = key
+        self.id = id
+        self.born = born
+        self.definition = intern(definition)
+        self.queue = intern(queue)
+        self.owner = owner
+        self.wake_at = wake_at
+        self.status = Status.RUNNING
+        self.mail = 0
+        self.created_at: int | None = None
+        self.ended_at: int | None = None
+        self.reason: str | None = None
+        self.progress: bytes | None = None
+        self.length = 0
+        self.seq = 0
+        self.inbox: Mapping[int, tuple[int, int]] = _EMPTY
+        self.pending: tuple[Chunk, ...] = ()
+        self.damage: str | None = None
+
+    def clone(self) -> Entry:
+        """A copy, to be changed while the entry stays as it is."""
+        copy = Entry.__new__(Entry)
+        copy.key = self.key
+        copy.id = self.id
+        copy.born = self.born
+        copy.definition = self.definition
+        copy.queue = self.queue
+        copy.owner = self.owner
+        copy.wake_at = self.wake_at
+        copy.status = self.status
+        copy.mail = self.mail
+        copy.created_at = self.created_at
+        copy.ended_at = self.ended_at
+        copy.reason = self.reason
+        copy.progress = self.progress
+        copy.length = self.length
+        copy.seq = self.seq
+        copy.inbox = self.inbox
+        copy.pending = self.pending
+        copy.damage = self.damage
+        return copy
+
+    def row(self) -> ProcessRow:
+        """What the store says of the process. One whose file is damaged is shown as stalled, with the damage."""
+        damaged = self.damage is not None
+        return ProcessRow(
+            self.key,
+            self.id,
+            self.definition,
+            self.queue,
+            Status.STALLED if damaged else self.status,
+            None if damaged else self.owner,
+            None if damaged else self.wake_at,
+            self.mail,
+            self.created_at or 0,
+            self.ended_at,
+            self.damage if damaged else self.reason,
+            self.progress,
+        )
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing will happen to the process any more."""
+        return self.status in ENDED
+
+    def is_due(self, wake_at: int) -> bool:
+        """Whether it waits for somebody to claim it at *wake_at*."""
+        return self.wake_at == wake_at and self.owner is None and self.status is Status.RUNNING and self.damage is None
+
+    # --- what happens to it
+
+    def append(self, time: int) -> None:
+        """A record has been added; the first of all says when the process was created."""
+        self.seq += 1
+        if self.created_at is None:
+            self.created_at = time
+
+    def restart(self, definition: str, queue: str) -> None:
+        """Its next life begins: the records so far do not count any more."""
+        self.definition, self.queue = intern(definition), intern(queue)
+        self.progress, self.seq = None, 0
+
+    def receive(self, number: int, kind: MailKind, time: int, where: tuple[int, int]) -> None:
+        """A mail has come: count it, and wake who has to look."""
+        self.mail += 1
+        self.inbox = {**self.inbox, number: where}
+        if self.status is Status.RUNNING:
+            self.wake_at = time if self.wake_at is None else min(self.wake_at, time)
+        elif kind in _WAKES_STALLED:
+            self.resume(time)
+
+    def resume(self, now: int) -> None:
+        """It is not stalled any more."""
+        self.status, self.reason, self.wake_at = Status.RUNNING, None, now
+
+    def take(self, number: int) -> None:
+        """An item of the inbox has moved into the journal."""
+        self.inbox = {other: where for other, where in self.inbox.items() if other != number} or _EMPTY
+
+    def park(self, wake_at: int | None) -> None:
+        """Its owner has let go of it."""
+        self.owner, self.wake_at = None, wake_at
+
+    def stall(self, reason: str) -> None:
+        """It cannot go on."""
+        self.park(None)
+        self.status, self.reason = Status.STALLED, reason
+
+    def end(self, status: Status, reason: str | None, time: int) -> None:
+        """It is over, and nobody will read its inbox."""
+        self.park(None)
+        self.inbox = _EMPTY
+        self.status, self.reason, self.ended_at = status, reason, time
+
+    def own(self, session: int) -> None:
+        """*session* has claimed it."""
+        self.owner, self.wake_at = session, None
+
+    # --- lines of its file
+
+    @staticmethod
+    def from_line(line: dict[str, Any]) -> Entry:
+        """
+        The process that the first line of a file makes.
+
+        Raises:
+            CorruptJournal: It is no such line.
+        """
+        try:
+            names = ("key", "id", "born", "definition", "queue", "owner", "wake_at")
+            if line["op"] == "process":
+                return Entry(*(line[name] for name in names))
+        except (KeyError, TypeError):
+            pass
+        raise CorruptJournal("A journal file does not begin with its process")
+
+    def apply(self, line: dict[str, Any], length: int) -> None:
+        """
+        Change as *line*, the next one of the file, *length* bytes long, says.
+
+        Raises:
+            CorruptJournal: It is no line of this version, or does not belong here.
+        """
+        try:
+            self._apply(line, length)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptJournal(f"A line of the journal of {self.id!r} says nothing that can be: {line}") from error
+        self.length += length
+
+    def _apply(self, line: dict[str, Any], length: int) -> None:
+        match line["op"]:
+            case "record":
+                if line["seq"] != self.seq + 1:
+                    raise CorruptJournal(f"Journal of {self.id!r} has record {line['seq']} after {self.seq}")
+                self.append(line["time"])
+            case "mail":
+                self.receive(line["number"], mail_kind_of(line), line["time"], (self.length, length))
+            case "taken":
+                for number in line["numbers"]:
+                    self.take(number)
+            case "progress":
+                self.progress = payload_of(line)
+            case "restart":
+                self.restart(line["definition"], line["queue"])
+            case "park":
+                self.park(line["wake_at"])
+            case "stall":
+                self.stall(line["reason"])
+            case "end":
+                self.end(_STATUSES[line["status"]], line["reason"], line["time"])
+            case "claim":
+                self.own(line["session"])
+            case "look":
+                self.wake_at = None
+            case "resume":
+                self.resume(line["now"])
+            case _:
+                raise KeyError(line["op"])
+
+
+_EMPTY: Mapping[int, tuple[int, int]] = {}

@@ -1,0 +1,153 @@
+"""
+The index: what the journal files say, in one file, so that opening a store does not read them all.
+
+It is only a copy. Each entry stands beside the size and the time of change of its file, and is believed while the file
+has both; files that changed, were copied in or are not in it are read, and those that are gone are forgotten. So the
+index may be deleted, outdated or damaged at any time: it costs time, nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import msgpack  # type: ignore[import-untyped]
+
+from durable.errors import CorruptJournal
+from durable_storage.filesystem.entry import Entry
+from durable_storage.filesystem.frames import frame, read_frame
+from durable_storage.filesystem.journals import Journals, Loaded
+from durable_storage.filesystem.layout import JOURNAL_SUFFIX, TEMPORARY, Layout, journal_name, write_durably
+from durable_storage.filesystem.packing import to_bytes, unpack
+from durable_storage.filesystem.state import State
+
+MAGIC = b"durable index 1\n"  # another number for every other content: then it is made anew
+
+_FEW = 1000  # files that may have changed so that all others are still taken over at once
+
+_logger = logging.getLogger("durable_storage.filesystem")
+_Stat = tuple[int, int]  # size, and nanoseconds of the last change
+
+
+class _Index(NamedTuple):
+    """``columns`` are those of `State.to_columns`; the others stand in their order."""
+
+    names: Collection[str]
+    sizes: Collection[int]
+    changes: Collection[int]
+    columns: dict[str, Any]
+
+
+class Files(NamedTuple):
+    """What the journal files say; ``suspects`` have something behind what is whole, ``read`` had to be read."""
+
+    state: State
+    suspects: list[Loaded]
+    read: int
+
+
+def load(layout: Layout, journals: Journals) -> Files:
+    """Look at every journal file, and read those that the index does not know; under the lock of the files."""
+    found = _scan(layout)
+    state, known = _believe(_read_index(layout), found)
+    suspects: list[Loaded] = []
+    unknown = [name for name in found if name not in known] if len(known) < len(found) else []
+    for name in unknown:
+        try:
+            loaded = journals.load(name)
+            _check(loaded.entry, name, state)
+        except FileNotFoundError:
+            continue
+        except CorruptJournal as error:
+            _logger.error("%s", error)
+            state.unreadable[name] = str(error.args[0])
+        else:
+            if loaded.torn is not None:
+                suspects.append(loaded)
+            state.install(loaded.entry)
+            state.stamp = max(state.stamp, loaded.entry.born, *loaded.entry.inbox)
+    return Files(state, suspects, len(unknown))
+
+
+def _believe(index: _Index, found: dict[str, _Stat]) -> tuple[State, Collection[str]]:
+    """The state of the index without what is outdated, and the names it knows."""
+    known = dict(zip(index.names, zip(index.sizes, index.changes, strict=True), strict=True))
+    outdated = {name for name, stat in known.items() if found.get(name) != stat}
+    if not outdated:
+        return State.from_columns(index.columns), known
+    if len(outdated) <= _FEW:
+        state = State.from_columns(index.columns)
+        for name, key in zip(index.names, index.columns["keys"], strict=True):
+            if name in outdated:
+                state.remove(state.entries[key])
+    else:
+        state = State()
+        for name, packed in zip(index.names, index.columns["entries"], strict=True):
+            if name not in outdated:
+                state.install(unpack(packed))
+        state.stamp = index.columns["stamp"]
+    return state, known.keys() - outdated
+
+
+def _check(entry: Entry, name: str, state: State) -> None:
+    if (expected := journal_name(entry.id)) != name:
+        text = f"The journal file of process {entry.id!r} has another name; it is left out"
+        raise CorruptJournal(text, file=name, fix=f"rename it to {expected}, or delete it")
+    if (other := state.entries.get(entry.key)) is not None:
+        text = f"The journals of processes {other.id!r} and {entry.id!r} have the same key; the second is left out"
+        raise CorruptJournal(text, file=name, fix="remove one of them from the store")
+
+
+def _scan(layout: Layout) -> dict[str, _Stat]:
+    """Every journal file; what a crash has left half made is deleted."""
+    directory = os.open(layout.journals, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    found: dict[str, _Stat] = {}
+    try:
+        for name in os.listdir(directory):
+            try:
+                if name.endswith(JOURNAL_SUFFIX) and not name.startswith(TEMPORARY):
+                    stat = os.stat(name, dir_fd=directory)
+                    found[name] = (stat.st_size, stat.st_mtime_ns)
+                elif name.startswith(TEMPORARY):
+                    with suppress(PermissionError):
+                        os.unlink(name, dir_fd=directory)
+            except FileNotFoundError:
+                pass
+    finally:
+        os.close(directory)
+    return found
+
+
+# --- the file ------------------------------------------------------------------------------------------------
+
+
+def _read_index(layout: Layout) -> _Index:
+    try:
+        with open(layout.index, "rb") as file:
+            data = file.read()
+        payload = read_frame(data, len(MAGIC)) if data.startswith(MAGIC) else None
+        if payload is not None:
+            return _Index(**msgpack.unpackb(payload, use_list=False, strict_map_key=False))
+        _logger.warning("the index %s is of another version or damaged; it is made anew", layout.index)
+    except FileNotFoundError:
+        pass
+    return _Index((), (), (), State().to_columns())
+
+
+def save(layout: Layout, entries: Iterable[Entry]) -> None:
+    """Write the index of *entries*, whose files say all that is known of them; under the lock of the files."""
+    found = _scan(layout)
+    state = State()
+    names: list[str] = []
+    for entry in entries:
+        name = journal_name(entry.id)
+        if found.get(name, (-1, 0))[0] == entry.length:
+            names.append(name)
+            state.install(entry)
+            state.stamp = max(state.stamp, entry.born, *entry.inbox)
+    stats = [found[name] for name in names]
+    index = _Index(names, [size for size, _ in stats], [change for _, change in stats], state.to_columns())
+    write_durably(layout.index, MAGIC + frame(to_bytes(index._asdict())))

@@ -1,0 +1,143 @@
+"""
+Lines: what a journal file says, one JSON object in a frame for each thing that happened to the process.
+
+The first line makes the process, each later one changes it; `Entry.apply` says what each means. Payloads are opaque:
+those that are printable UTF-8 text stand as ``text``, so that a person can read them, all others as ``base64``.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from typing import Any
+
+from durable.errors import CorruptJournal
+from durable.journal import Kind, Record
+from durable.storage import Creation, InboxItem, MailKind, Status
+from durable_storage.filesystem.frames import frame
+
+MAGIC = b"durable journal 1\n"  # begins every journal file
+
+encode_json: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+decode_json: Callable[[str], Any] = json.JSONDecoder().decode
+
+_KINDS = {kind.name: kind for kind in Kind}
+_KIND_NAMES = {int(kind): kind.name for kind in Kind}
+_MAIL_KINDS = {kind.name: kind for kind in MailKind}
+
+
+# --- payloads ------------------------------------------------------------------------------------------------
+
+
+def _payload_member(payload: bytes) -> str:
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if text.isprintable():
+        return f'"text":{encode_json(text)}'
+    return f'"base64":"{b64encode(payload).decode()}"'
+
+
+def payload_of(line: dict[str, Any]) -> bytes:
+    """The payload a line carries."""
+    if "text" in line:
+        return bytes(line["text"], "utf-8")
+    return b64decode(line["base64"], validate=True)
+
+
+# --- lines of one process ------------------------------------------------------------------------------------
+# What every process has is written by hand: the JSON encoder takes several times as long for an object.
+
+
+def line(op: str, **facts: Any) -> bytes:
+    """A line that says *op* with its *facts*."""
+    return frame(encode_json({"op": op, **facts}).encode())
+
+
+def creation_line(creation: Creation, born: int, owner: int | None) -> bytes:
+    """How a file begins: what it is, who the process is, and how it starts."""
+    id_, definition, queue = map(encode_json, (creation.id, creation.definition, creation.queue))
+    return MAGIC + frame(
+        f'{{"op":"process","id":{id_},"key":{creation.key},"born":{born},"definition":{definition},"queue":{queue},'
+        f'"owner":{_number(owner)},"wake_at":{_number(creation.wake_at)}}}'.encode()
+    )
+
+
+def park_line(wake_at: int | None) -> bytes:
+    """Its owner lets go of it."""
+    return frame(f'{{"op":"park","wake_at":{_number(wake_at)}}}'.encode())
+
+
+def end_line(status: Status, reason: str | None, time: int) -> bytes:
+    """It is over."""
+    text = "null" if reason is None else encode_json(reason)
+    return frame(f'{{"op":"end","status":"{status}","reason":{text},"time":{time}}}'.encode())
+
+
+def _number(value: int | None) -> str:
+    return "null" if value is None else str(value)
+
+
+def record_line(record: Record) -> bytes:
+    """One record."""
+    seq, kind, name, payload, time = record
+    return frame(
+        f'{{"op":"record","seq":{seq},"kind":"{_KIND_NAMES[kind]}","name":{encode_json(name)},"time":{time},'
+        f"{_payload_member(payload)}}}".encode()
+    )
+
+
+def mail_line(item: InboxItem) -> bytes:
+    """One mail that arrived."""
+    head = {
+        "op": "mail",
+        "number": item.number,
+        "kind": MailKind(item.kind).name,
+        "name": item.name,
+        "event_key": item.event_key,
+        "time": item.time,
+    }
+    return frame(f"{encode_json(head)[:-1]},{_payload_member(item.payload)}}}".encode())
+
+
+def progress_line(progress: bytes) -> bytes:
+    """The last progress report."""
+    return frame(f'{{"op":"progress",{_payload_member(progress)}}}'.encode())
+
+
+# --- reading -------------------------------------------------------------------------------------------------
+
+
+def read_line(payload: bytes) -> dict[str, Any]:
+    """
+    The line in a frame.
+
+    Raises:
+        CorruptJournal: The frame is whole, but holds no such line; so it was written by something else.
+    """
+    try:
+        read = decode_json(payload.decode())
+        if isinstance(read, dict) and isinstance(read.get("op"), str):
+            return read
+    except ValueError:
+        pass
+    raise CorruptJournal(f"A frame holds something that is no line of a journal: {payload[:80]!r}")
+
+
+def record_of(line: dict[str, Any]) -> Record:
+    """The record a line carries."""
+    return Record(line["seq"], _KINDS[line["kind"]], line["name"], payload_of(line), line["time"])
+
+
+def mail_kind_of(line: dict[str, Any]) -> MailKind:
+    """What kind of mail a line carries."""
+    return _MAIL_KINDS[line["kind"]]
+
+
+def inbox_item_of(line: dict[str, Any], key: int) -> InboxItem:
+    """The mail a line carries, as the inbox item of process *key*."""
+    return InboxItem(
+        line["number"], key, mail_kind_of(line), line["name"], line["event_key"], payload_of(line), line["time"]
+    )

@@ -1,0 +1,1 @@
+"""What the providers of one machine share: locks between OS processes, the clock of leases, the writer's thread."""
