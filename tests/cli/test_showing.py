@@ -1,0 +1,193 @@
+"""`show` and `history`: the sentence for each way to wait, checkpoints, values of classes nobody has loaded."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from durable import JsonCodec, Process, ProcessClient, process
+from tests.cli import schemas, shop
+from tests.cli.conftest import Cli, live, settled, stalled
+
+ROOT = Path(__file__).parents[2]
+APP = "tests.cli.shop:definitions"
+TIME = r"20\d\d-\d\d-\d\d \d\d:\d\d(:\d\d)? UTC"
+
+
+def sentence(cli: Cli, id: str, *words: str) -> str:
+    """Where a process stands, with its times left out."""
+    said = schemas.Show(**cli.json("show", id, *words)).waiting.sentence
+    return re.sub(TIME, "TIME", said)
+
+
+@pytest.mark.parametrize(
+    ("id", "said"),
+    [
+        ("order-1", "waits for event 'paid' until TIME"),
+        ("charge-1", "waits to try action 'charged' again, attempt 2, next try at TIME"),
+        ("listen-1", "waits for an event or a branch after checkpoint 'prepared' (TIME), without a timer"),
+        ("rest-1", "waits in delay 'month over' until TIME"),
+        ("doze-1", "waits from its start until TIME, for a timer of asyncio"),
+        ("hurry-1", "waits for an event or a branch from its start, and its own timeout cancels it at TIME"),
+        ("add-1", "completed at TIME"),
+        ("broken-1", "failed at TIME: tests.cli.shop.PowerCut: all dark"),
+    ],
+)
+def test_the_journal_alone_says_where_a_process_waits(cli: Cli, shop_store: str, id: str, said: str) -> None:
+    """From row and journal, without any code: one plain sentence for each way to wait, as far as records tell."""
+    assert sentence(cli, id) == said
+
+
+@pytest.mark.parametrize(
+    ("id", "said"),
+    [
+        ("order-1", "waits for event 'paid' until TIME"),
+        ("charge-1", "waits to try action 'charged' again, attempt 2, next try at TIME"),
+        ("listen-1", "waits for event 'paid'"),
+        ("doze-1", "waits for a timer of asyncio until TIME"),
+        ("hurry-1", "waits for event 'paid'"),
+    ],
+)
+def test_the_code_says_exactly_where_a_process_waits(cli: Cli, shop_store: str, id: str, said: str) -> None:
+    """With --app the process is replayed, and what it waits for has its name although no record holds it."""
+    assert sentence(cli, id, "--app", APP) == said
+
+
+def test_a_sentence_says_whether_it_is_exact(cli: Cli, shop_store: str) -> None:
+    """What was replayed is marked as exact, what was read from the journal is not; a wait has its facts beside it."""
+    read = schemas.Show(**cli.json("show", "listen-1")).waiting
+    replayed = schemas.Show(**cli.json("show", "listen-1", "--app", "tests.cli.shop")).waiting
+    assert (read.exact, read.waits) == (False, [])
+    assert (replayed.exact, [(wait.kind, wait.event) for wait in replayed.waits]) == (True, [("event", "paid")])
+
+
+def test_one_that_is_due_waits_for_a_host(cli: Cli, url: str) -> None:
+    """What a client has started and no host has taken says which hosts may take it."""
+
+    async def start() -> None:
+        async with ProcessClient(url) as client:
+            await client.start(shop.work(), id="work-1")
+
+    asyncio.run(start())
+    assert sentence(cli, "work-1").startswith("waits to be claimed by a host of queue 'night'; then it ")
+
+
+def test_a_stalled_one_says_why(cli: Cli, url: str) -> None:
+    """A process without its definition shows why it stalls, and what to do, which is the text of the error."""
+
+    async def start() -> None:
+        async with ProcessClient(url) as client:
+            await client.start(shop.add(1), id="add-1")
+
+    asyncio.run(start())
+    live(url, {}, stalled("add-1"), [shop.order])
+    assert sentence(cli, "add-1").startswith(
+        "stalled: [D108] Process 'add-1' runs 'add', which this host was not given"
+    )
+    assert "fix: add 'add' to the definitions of a host" in cli("show", "add-1").output
+
+
+def test_a_held_one_says_what_it_runs(cli: Cli, url: str) -> None:
+    """While a host holds a process, its code tells which action runs; the journal alone says what it cannot know."""
+
+    said: list[str] = []
+    live(url, {"work-1": shop.work()}, lambda host: _look(cli, said))
+    assert said[0].startswith("is in the memory of a host, from its start: runs an action, or waits for an event")
+    assert said[1] == "runs action 'worked', attempt 1"
+
+
+async def _look(cli: Cli, said: list[str]) -> None:
+    for words in ((), ("--app", APP)):
+        said.append(await asyncio.to_thread(sentence, cli, "work-1", *words))
+
+
+def test_checkpoints_with_times_attempts_and_values(cli: Cli, shop_store: str) -> None:
+    """The table has each checkpoint with its kind, state, times, attempts and value."""
+    view = schemas.Show(**cli.json("show", "order-1"))
+    assert [(one.name, one.kind, one.state, one.record) for one in view.checkpoints] == [
+        ("reserved", "do", "done", 2),
+        ("copied", "get", "done", 3),
+        ("paid", "event", "open", 4),
+    ]
+    reserved, copied, paid = view.checkpoints
+    assert reserved.duration is not None and reserved.duration >= 0
+    assert (reserved.started_at, reserved.attempts, reserved.value) == (view.summary.created_at, 1, "tea")
+    assert copied.value == {"$object": ["tests.cli.shop:Order", {"number": 8, "what": "copy"}]}
+    assert paid.due is not None and timedelta(0) <= paid.started_at + timedelta(days=2) - paid.due < timedelta(
+        minutes=1
+    )
+    (charged,) = schemas.Show(**cli.json("show", "charge-1")).checkpoints
+    assert (charged.state, charged.attempts, charged.error) == ("open", 1, "tests.cli.shop.PowerCut: no power")
+
+
+def test_the_answer_for_people(cli: Cli, shop_store: str) -> None:
+    """The same for people: the call, the sentence, and a line for each checkpoint."""
+    output = cli("show", "order-1").output
+    assert output.startswith("order-1: order(Order(number=7, what='tea'))\nrunning: waits for event 'paid' until 20")
+    assert re.search(r"^3 +copied +get +done .* ms +Order\(number=8, what='copy'\)$", output, re.MULTILINE)
+    assert "progress: 1/3 reserving" in output
+
+
+def test_events_and_inbox(cli: Cli, shop_store: str) -> None:
+    """An event in the inbox is shown before any host has moved it into the journal, and by whom it was taken after."""
+    assert cli("raise", "order-1", "paid", '"cash"', "--key", "once").code == 0
+    (mail,) = schemas.Show(**cli.json("show", "order-1")).inbox
+    assert (mail.kind, mail.name, mail.key, mail.value) == ("EVENT", "paid", "once", "cash")
+    live(shop_store, {}, lambda host: host.get("order-1").result())
+    view = schemas.Show(**cli.json("show", "order-1"))
+    (event,) = view.events
+    assert (event.name, event.key, event.value, event.taken_by) == ("paid", "once", "cash", "paid")
+    assert (view.result, view.inbox) == ("cash", [])
+    assert "cash" in cli("show", "order-1").output
+
+
+def test_history_is_the_journal(cli: Cli, shop_store: str) -> None:
+    """Every record in its order, decoded, in a table and in JSON."""
+    history = schemas.History(**cli.json("history", "charge-1"))
+    assert [(record.seq, record.kind, record.name) for record in history.records] == [
+        (1, "STARTED", "charge"),
+        (2, "ATTEMPT", "charged"),
+    ]
+    lines = cli("history", "charge-1").output.splitlines()
+    assert lines[2].split()[0] == "2"
+    assert "tests.cli.shop.PowerCut: no power" in lines[2]
+
+
+def test_classes_need_not_be_loaded(shop_store: str) -> None:
+    """An OS process that has never imported the application shows values of its classes as readable structure."""
+    words = [sys.executable, "-W", "ignore", "-m", "durable.cli", "show", "order-1", "--url", shop_store]
+    answer = subprocess.run(
+        words, capture_output=True, text=True, cwd=ROOT, env={"PYTHONPATH": ":".join(sys.path)}, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert "Order(number=8, what='copy')" in answer.stdout
+
+
+def test_the_readable_codec(cli: Cli, url: str) -> None:
+    """--codec json reads a store written with JsonCodec; with the wrong codec values are unreadable, not an error."""
+    live(url, {"add-1": shop.add(1)}, settled("add-1"), codec=JsonCodec())
+    assert schemas.Show(**cli.json("show", "add-1", "--codec", "json")).result == 2
+    wrong = schemas.Show(**cli.json("show", "add-1"))
+    assert wrong.summary.status == "completed"
+    values = [record.value for record in schemas.History(**cli.json("history", "add-1")).records]
+    assert all("$unreadable" in value for value in values)
+
+
+def test_several_waits_are_one_sentence(cli: Cli, url: str) -> None:
+    """Branches that wait side by side are joined."""
+    live(url, {"both-1": both()}, settled("both-1"), [both])
+    assert sentence(cli, "both-1", "--app", f"{__name__}:both") == (
+        "waits for event 'left' until TIME, and waits in delay 'right' until TIME"
+    )
+
+
+@process
+async def both(proc: Process) -> None:
+    """Two branches."""
+    await asyncio.gather(proc.event("left", timeout=timedelta(days=1)), proc.delay(timedelta(days=2), "right"))
