@@ -1,0 +1,32 @@
+"""A store that counts what is asked of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from durable import StorageError
+from durable.storage import ProcessRow, open_storage
+from durable.testing.storage_proxy import StorageProxy
+
+
+class Counted(StorageProxy):
+    """Counts what is read, and fails where a test wants it to."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(open_storage(url))
+        self.reads = 0
+        self.broken = False
+
+    async def row(self, id: str) -> ProcessRow | None:
+        self.reads += 1
+        if self.broken:
+            raise StorageError("The store is away")
+        return await super().row(id)
+
+    async def rows(self, **which: Any) -> Any:
+        self.reads += 1
+        return await super().rows(**which)
+
+    async def journal(self, key: int, after: int = 0) -> Any:
+        self.reads += 1
+        return await super().journal(key, after)

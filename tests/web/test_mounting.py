@@ -1,0 +1,137 @@
+"""The application inside others, beside routes of their own; and served alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from litestar import Litestar, asgi, get
+from litestar.types import Receive, Scope, Send
+
+from durable import ProcessHost
+from durable.web import Principal, app, serve
+from tests.web.listening import listening
+from tests.web.served import SOON, client, serving
+from tests.web.shop import SHOP, echo, reporting
+
+START = "/durable/definitions/echo/processes"
+
+
+async def check_mounted(web: httpx.AsyncClient) -> None:
+    """Starts, follows the location, has a result and a problem under the prefix, and the own route beside it."""
+    assert "mine" in (await web.get("/own")).text
+    started = await web.post(START, json={"input": {"value": 7}})
+    assert started.status_code == 201
+    path = started.url.join(started.headers["location"]).path
+    assert path.startswith("/durable/processes/")
+    outcome = await web.get(f"{path}/result", params={"wait": SOON})
+    assert outcome.json()["result"] == [7]
+    slash = await web.post(START, json={"id": "a/", "input": {"value": 7}})
+    assert (await web.get(slash.url.join(slash.headers["location"]))).json()["id"] == "a/"
+    missing = await web.get("/durable/processes/nobody")
+    assert (missing.status_code, missing.headers["content-type"]) == (404, "application/problem+json")
+    async with web.stream("GET", f"{path}/watch") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        assert '"status":"completed"' in (await stream.aread()).decode()
+
+
+async def test_mounted_in_fastapi(host: ProcessHost) -> None:
+    """A mount beside a route of its own, over real HTTP."""
+    api = FastAPI()
+
+    @api.get("/own")
+    async def own() -> str:
+        return "mine"
+
+    api.mount("/durable", app(host, SHOP))
+    async with serving(api) as server, client(server.address) as web:
+        await check_mounted(web)
+
+
+async def test_mounted_in_litestar(host: ProcessHost) -> None:
+    """The same in Litestar."""
+    served = app(host, SHOP)
+
+    @get("/own")
+    async def own() -> str:
+        return "mine"
+
+    @asgi("/durable", is_mount=True, copy_scope=True)
+    async def durable(scope: Scope, receive: Receive, send: Send) -> None:
+        await served(scope, receive, send)  # type: ignore[arg-type]
+
+    api: Any = Litestar([own, durable], openapi_config=None, logging_config=None)  # its `send` has a type of its own
+    async with serving(api) as server, client(server.address) as web:
+        await check_mounted(web)
+
+
+# --- alone ---
+
+
+@asynccontextmanager
+async def served(host: ProcessHost, caplog: pytest.LogCaptureFixture, **options: object) -> AsyncIterator[str]:
+    """`serve` on a free port; leaving sends this program the signal that stops it."""
+    caplog.set_level(logging.INFO, "uvicorn.error")
+    task = asyncio.create_task(serve(host, [echo], port=0, grace=timedelta(seconds=1), **options))  # type: ignore[arg-type]
+    try:
+        async with asyncio.timeout(SOON):
+            while not (found := re.search(r"running on http://(\S+)", caplog.text)):
+                assert not task.done()
+                await asyncio.sleep(0.001)
+        yield found[1]
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(task, SOON)
+
+
+@pytest.fixture
+def told() -> Iterator[list[int]]:
+    """uvicorn raises the signal again once it has stopped: somebody must take it, or the test program ends."""
+    numbers: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: numbers.append(number))
+    yield numbers
+    signal.signal(signal.SIGTERM, before)
+
+
+async def test_served_alone(host: ProcessHost, caplog: pytest.LogCaptureFixture, told: list[int]) -> None:
+    """On this machine only, under its own names only; a signal stops it, an open stream included."""
+    await host.start(reporting(), id="r")
+    async with served(host, caplog) as address:
+        assert address.startswith("127.0.0.1:")
+        async with client(address) as web:
+            assert (await web.get("/ready")).status_code == 200
+            rebound = await web.get("/processes", headers={"Host": "rebound.test"})
+            assert rebound.status_code == 400
+        listener = await listening(address, "r").__aenter__()
+        assert await listener.next() is not None
+    while await listener.next() is not None:
+        pass
+    assert told == [signal.SIGTERM]
+    assert not [record for record in caplog.records if record.name == "durable.web"]
+
+
+async def test_served_to_others_without_a_hook(
+    host: ProcessHost, caplog: pytest.LogCaptureFixture, told: list[int]
+) -> None:
+    """Listening on every address without a hook is warned of before the first request; with one it is not."""
+    async with served(host, caplog, address="0.0.0.0"):
+        pass
+    assert [record.levelname for record in caplog.records if record.name == "durable.web"] == ["WARNING"]
+    caplog.clear()
+
+    async def authorize(*_: object) -> Principal:
+        return Principal("ann")
+
+    async with served(host, caplog, address="0.0.0.0", authorize=authorize):
+        pass
+    assert not [record for record in caplog.records if record.name == "durable.web"]
