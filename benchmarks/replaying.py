@@ -9,8 +9,9 @@ from pathlib import Path
 from benchmarks.processes import steps
 from benchmarks.report import Row
 from durable import MessagePackCodec, Process, ProcessHost, process
-from durable._kernel.execution import KERNEL_VERSION, Execution
-from durable.definition import AnyDefinition
+from durable._kernel.execution import Execution
+from durable._kernel.started import KERNEL_VERSION
+from durable.invocation import AnyDefinition
 from durable.journal import Kind, Record
 
 _CODEC = MessagePackCodec()

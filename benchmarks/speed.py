@@ -1,4 +1,4 @@
-"""Throughput and latency of a host on SQLite with full durability."""
+"""Throughput and latency of a host on any store, with full durability."""
 
 from __future__ import annotations
 
@@ -6,21 +6,18 @@ import asyncio
 import statistics
 import time
 from functools import partial
-from pathlib import Path
 
 from benchmarks import processes
-from benchmarks.bare import committed_insert
 from benchmarks.report import Row, milliseconds
+from benchmarks.stores import Store
 from durable import ProcessHost
 
 
-async def throughput(folder: Path, count: int = 10_000, rounds: int = 3) -> list[Row]:
+async def throughput(store: Store, count: int = 10_000, rounds: int = 3) -> list[Row]:
     """10 000 processes × 5 steps, started together."""
     rates = []
     for number in range(rounds):
-        async with ProcessHost(
-            f"sqlite:///{folder / f'throughput{number}.db'}", [processes.steps], limit=50_000
-        ) as host:
+        async with ProcessHost(store.url(f"throughput{number}"), [processes.steps], limit=50_000) as host:
             before = time.perf_counter()
             handles = await asyncio.gather(*(host.start(processes.steps(5), id=f"p{n}") for n in range(count)))
             await asyncio.gather(*(handle.result() for handle in handles))
@@ -30,17 +27,17 @@ async def throughput(folder: Path, count: int = 10_000, rounds: int = 3) -> list
     ]
 
 
-async def latency(folder: Path, rounds: int = 15) -> list[Row]:
+async def latency(store: Store, rounds: int = 15) -> list[Row]:
     """One process at a time. The disk is never the same for long, so every round has its own bare inserts beside it."""
     bares: list[float] = []
     steps: list[float] = []
     ones: list[float] = []
-    async with ProcessHost(f"sqlite:///{folder / 'latency.db'}", [processes.steps, processes.many_events]) as host:
+    async with ProcessHost(store.url("latency"), [processes.steps, processes.many_events]) as host:
         for number in range(rounds):
-            before = committed_insert(folder)
+            before = await store.bare()
             steps.append(await _sequential_step(host, number))
             ones.append(await _start_to_result(host, number))
-            bares.append((before + committed_insert(folder)) / 2)
+            bares.append((before + await store.bare()) / 2)
         event = await _event_to_step(host)
 
     def beside(seconds: list[float]) -> str:
@@ -48,7 +45,7 @@ async def latency(folder: Path, rounds: int = 15) -> list[Row]:
         return f"{milliseconds(statistics.median(seconds))} = {ratio:.2f} × bare"
 
     return [
-        Row("bare sqlite3, one committed row (WAL, FULL)", milliseconds(statistics.median(bares)), ""),
+        Row(store.bare_name, milliseconds(statistics.median(bares)), ""),
         Row("one sequential step", beside(steps), "≤ 2 ×"),
         Row("start to result of a one-step process, p50", beside(ones), "≤ 5 ×"),
         Row("event raised to next step, same host, p50", milliseconds(event), "< 1 ms"),
