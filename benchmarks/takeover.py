@@ -26,6 +26,7 @@ from tests.postgres_server import running
 _LEASE = 2.0
 _ROUNDS = 5
 _EVENTS = 100
+_SETTLED = 1.5  # seconds after which a host is one that has been there for a while, not one that has just begun
 
 
 @process
@@ -88,6 +89,7 @@ async def _pauses(url: str, end: signal.Signals) -> list[float]:
             handle = await client.start(ticking())
             await _line(first)
             async with _host(url) as second:
+                await asyncio.sleep(_SETTLED)
                 first.send_signal(end)
                 then = float(await _line(second))
                 *_, last = [float(line) async for line in _lines(first)]

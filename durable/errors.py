@@ -200,6 +200,12 @@ class StorageDenied(StorageError):
     code = "D210"
 
 
+class NotOwned(StorageError):
+    """A session wrote to a process that it does not own (any more); nothing of that batch was written."""
+
+    code = "D211"
+
+
 # --- D3: sessions and hosts ----------------------------------------------------------------------------------
 
 

@@ -303,6 +303,8 @@ class JournalStorage(Protocol):
 
         Raises:
             SessionLost: The batch's session is not alive; nothing was written, and nothing of it ever will be.
+            NotOwned: The session does not own a process it writes to, or an item it takes; nothing was written.
+            CorruptJournal: A record does not follow the last one of its journal; nothing was written.
             ProcessExists: The id of one of its ``children`` is taken; nothing was written.
         """
 

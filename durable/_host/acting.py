@@ -57,7 +57,8 @@ class Acting(Timing):
     def _start_action(self, command: RunAction) -> None:
         if self._timers:
             self._timers.pop((command.name, False), None)
-        if self._gone_wanted or not self.engine.may_start(self):
+        # What is on its way out may run elsewhere the moment it is gone: its attempts start there, or when it is back.
+        if self.leaving or self._gone_wanted or not self.engine.may_start(self):
             self._queued = [*(self._queued or ()), command]
             return
         if self._attempts is None:

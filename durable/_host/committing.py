@@ -17,7 +17,7 @@ from durable._host.collector import Collector
 from durable._host.deliveries import Deliveries
 from durable._host.round import Refused, Round
 from durable._host.tasks import start_task
-from durable.errors import CorruptJournal, DurableError, ProcessExists, SessionLost, StorageError
+from durable.errors import CorruptJournal, DurableError, NotOwned, ProcessExists, SessionLost, StorageError
 from durable.storage import Answer, BatchResult, JournalStorage
 
 logger = logging.getLogger("durable.host")
@@ -161,7 +161,7 @@ class Committing:
             round.refuse_children(error.taken)
             self._queue.appendleft(round)
             return
-        if isinstance(error, CorruptJournal):
+        if isinstance(error, CorruptJournal | NotOwned):
             self._split(round, error)
             return
         if not isinstance(error, StorageError):
@@ -174,7 +174,7 @@ class Committing:
         self._retry = self._loop.call_later(self._retry_in, self._flush)
         self._retry_in = min(self._retry_in * 2, _RETRY_TO)
 
-    def _split(self, round: Round, error: CorruptJournal) -> None:
+    def _split(self, round: Round, error: CorruptJournal | NotOwned) -> None:
         """One process is to blame: commit each by itself, so that only that one hears of it."""
         rounds = round.split()
         if len(rounds) > 1:

@@ -13,7 +13,7 @@ import logging
 
 from durable._host.intake import Intake
 from durable._host.resident import Resident
-from durable.errors import DurableError
+from durable.errors import DurableError, NotOwned
 from durable.journal import Record
 from durable.storage import Park
 
@@ -66,7 +66,8 @@ class Engine(Intake):
         if self.residents.get(resident.key) is not resident:
             return  # it has heard so already
         self._drop(resident)
-        self._absent.stall(resident.key, resident.id, resident.mail, error)
+        if not isinstance(error, NotOwned):  # else whoever owns it now goes on with it
+            self._absent.stall(resident.key, resident.id, resident.mail, error)
         self._changed(resident.id, None)
 
     def _park(self, resident: Resident) -> None:

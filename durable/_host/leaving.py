@@ -64,6 +64,7 @@ class Leaving(Parenting):
         """Mail kept it from leaving: catch up on what came meanwhile."""
         self.leaving = False
         self._ring_missed()
+        self.start_queued()
 
     def obstacle(self) -> str | None:
         """What would notice if it were freed now, as a sentence; None if nothing would."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from durable.errors import CorruptJournal, ProcessExists, StorageError
+from durable.errors import CorruptJournal, NotOwned, ProcessExists, StorageError
 from durable.journal import Record
 from durable.storage import Batch
 
@@ -81,7 +81,7 @@ def check_journals(batch: Batch, lengths: dict[int, int]) -> None:
         lengths: For each process the session owns, among those the batch names, its number of records; changed.
 
     Raises:
-        StorageError: The session does not own one of the processes.
+        NotOwned: The session does not own one of the processes.
         CorruptJournal: A record is there already, or leaves a gap.
     """
     for key, record in batch.records:
@@ -103,5 +103,5 @@ def _refuse(batch: Batch, key: int, record: Record, lengths: dict[int, int]) -> 
     raise CorruptJournal(f"Record {record.seq} of process {key} does not follow record {lengths[key]}", key=key)
 
 
-def _not_owned(batch: Batch, key: int) -> StorageError:
-    return StorageError(f"Session {batch.session} does not own process {key}; nothing was written", key=key)
+def _not_owned(batch: Batch, key: int) -> NotOwned:
+    return NotOwned(f"Session {batch.session} does not own process {key}; nothing was written", key=key)

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from durable.errors import SessionLost, StorageError
+from durable.errors import NotOwned, SessionLost, StorageError
 from durable.journal import Record
 from durable.storage import (
     ENDED,
@@ -125,7 +125,7 @@ class State:
         lengths.update({creation.key: 1 for creation in accepted if creation.owned})
         check_journals(batch, lengths)
         if len({number for number in batch.taken if self.items.get(number) in owned}) < len(batch.taken):
-            raise StorageError(f"An inbox item is gone, or not of session {batch.session}", taken=batch.taken)
+            raise NotOwned(f"An inbox item is gone, or not of session {batch.session}", taken=batch.taken)
 
     def _create(self, creation: Creation, session: int | None) -> None:
         key = creation.key

@@ -83,3 +83,8 @@ def log_of(place: Path) -> Path:
     """The only segment of the commit log."""
     [segment] = place.glob("batches-*.log")
     return segment
+
+
+def end_of_log(place: Path) -> int:
+    """Where the last frame of the only segment ends; behind it are zeros, room for the next ones."""
+    return len(log_of(place).read_bytes().rstrip(b"\0"))

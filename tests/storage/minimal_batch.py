@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from durable.errors import CorruptJournal, ProcessExists, SessionLost, StorageError
+from durable.errors import CorruptJournal, NotOwned, ProcessExists, SessionLost, StorageError
 from durable.journal import Record
 from durable.storage import (
     ENDED,
@@ -67,7 +67,7 @@ class Writing:
     def owned(self, key: int, session: int | None) -> ProcessRow:
         row = self.row("key", key)
         if row is None or session is None or row.owner != session:
-            raise StorageError(f"Session {session} does not own process {key}; nothing was written", key=key)
+            raise NotOwned(f"Session {session} does not own process {key}; nothing was written", key=key)
         return row
 
     def apply(self, batch: Batch) -> BatchResult:
@@ -139,7 +139,7 @@ class Writing:
     def take(self, number: int, session: int | None) -> None:
         found = self.execute("DELETE FROM inbox WHERE number = ? RETURNING key", [number]).fetchone()
         if found is None:
-            raise StorageError(f"Inbox item {number} is gone")
+            raise NotOwned(f"Inbox item {number} is gone")
         self.owned(found[0], session)
 
     def deliver(self, mail: Mail) -> Delivery:

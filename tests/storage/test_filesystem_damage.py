@@ -11,7 +11,18 @@ import pytest
 from durable.errors import CorruptJournal
 from durable.storage import Status
 from durable.testing.storage_parts import QUEUE, creation, event, started, step
-from tests.storage.filesystem import begin, copy, everything, glance, journal, log_of, look, opened, write_everything
+from tests.storage.filesystem import (
+    begin,
+    copy,
+    end_of_log,
+    everything,
+    glance,
+    journal,
+    log_of,
+    look,
+    opened,
+    write_everything,
+)
 
 
 @pytest.fixture
@@ -25,19 +36,18 @@ async def test_torn_log(place: Path, tmp_path: Path, caplog: pytest.LogCaptureFi
     async with opened(place) as storage:
         host = await write_everything(storage)
         before = await everything(storage)
-        position = log_of(place).stat().st_size
+        position = end_of_log(place)
         await host.commit(records=[(1, step(4))], mails=[event(2)])
         after = await everything(storage)
         copy(place, tmp_path / "crashed")
-    log = log_of(tmp_path / "crashed")
-    whole = log.read_bytes()
+    whole = log_of(tmp_path / "crashed").read_bytes().rstrip(b"\0")
     assert await look(copy(tmp_path / "crashed", tmp_path / "whole")) == after
     for cut in range(position, len(whole)):
         torn = copy(tmp_path / "crashed", tmp_path / f"torn {cut}")
         log_of(torn).write_bytes(whole[:cut] + bytes(cut % 3 * 50))
         caplog.clear()
         assert glance(torn) == before
-        assert ("unfinished write" in caplog.text) == (cut > position or cut % 3 > 0)
+        assert ("unfinished write" in caplog.text) == (cut > position)
         shutil.rmtree(torn)
 
 
@@ -123,7 +133,7 @@ async def test_flipped_bit_in_the_log(place: Path, tmp_path: Path) -> None:
     """A flipped bit in the log before what was acknowledged later is told, and the log is left as it is."""
     async with opened(place) as storage:
         host = await write_everything(storage)
-        position = log_of(place).stat().st_size
+        position = end_of_log(place)
         await host.commit(records=[(1, step(4))])
         await host.commit(records=[(1, step(5))])
         copy(place, tmp_path / "crashed")
@@ -143,9 +153,9 @@ async def test_unsynced_frame_before_a_torn_one(place: Path, tmp_path: Path, cap
         host = await begin(storage)
         await host.commit(creations=[creation(1, owned=False, wake_at=0)])
         before = await everything(storage)
-        position = log_of(place).stat().st_size
+        position = end_of_log(place)
         assert len(await host.claim()) == 1
-        end = log_of(place).stat().st_size
+        end = end_of_log(place)
         await host.commit(records=[(1, step(2))])
         copy(place, tmp_path / "crashed")
     log = log_of(tmp_path / "crashed")

@@ -60,7 +60,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     one = Disk(tmp_path / "store")
     for module in (log, journals, layout):
         monkeypatch.setattr(module, "sync", one.sync)
-    for module in (log, checkpoint, layout):
+    for module in (checkpoint, layout):
         monkeypatch.setattr(module, "sync_directory", one.sync_directory)
     yield one
     for descriptor in one.kept:

@@ -16,7 +16,7 @@ from durable.testing.storage_contract import Clock, StorageContract
 from durable.testing.storage_parts import creation, step
 from durable_storage.filesystem import checkpoint
 from durable_storage.filesystem.provider import FilesystemStorage
-from tests.storage.filesystem import begin, everything, log_of, look, opened
+from tests.storage.filesystem import begin, end_of_log, everything, log_of, look, opened
 
 
 class TestWithCheckpoints(StorageContract):
@@ -127,7 +127,7 @@ async def test_commit_taken_back_after_it_was_read(place: Path) -> None:
     async with opened(place) as storage, opened(place) as reader:
         host = await begin(storage)
         await host.commit(creations=[creation(1)])
-        position = log_of(place).stat().st_size
+        position = end_of_log(place)
         await host.commit(creations=[creation(2)])
         assert await reader.count() == 2
         os.truncate(log_of(place), position)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from durable.errors import CorruptJournal, StorageError
+from durable.errors import CorruptJournal, NotOwned, StorageError
 from durable.journal import Kind
 from durable.storage import Batch, End, Mail, MailKind, Park, Stall, Status
 from durable.testing.storage_contract.suite import Suite, scenario
@@ -123,7 +123,7 @@ class Batches(Suite):
             {"ends": [ending(1, mail=1)]},
         ]
         for parts in wrong:
-            await _assert_refused(host, **parts)
+            await _assert_refused(host, NotOwned, **parts)
         assert [len(await host.storage.journal(key)) for key in (1, 2, 3)] == [1, 1, 2]
         assert list(await host.storage.inbox(1)) == [item]
         row = await host.row(1)
@@ -137,7 +137,7 @@ class Batches(Suite):
         park, stall, end = Park(1, 5, 0), Stall(1, "why", 0), ending(1)
         both: list[dict[str, Any]] = [{"parks": [park, park]}, {"parks": [park], "stalls": [stall]}]
         for parts in (*both, {"parks": [park], "ends": [end]}, {"stalls": [stall], "ends": [end]}):
-            await _assert_refused(host, **parts)
+            await _assert_refused(host, StorageError, **parts)
         row = await host.row(1)
         assert (row.owner, row.wake_at, row.status) == (host.session, None, Status.RUNNING)
 
@@ -170,9 +170,9 @@ class Batches(Suite):
         await host.commit(creations=[creation(1)])
         await host.storage.commit(Batch(None, mails=[event(1)]))
         [item] = await host.collect()
-        await _assert_refused(host, records=[(1, step(2))], taken=[item.number, item.number])
+        await _assert_refused(host, NotOwned, records=[(1, step(2))], taken=[item.number, item.number])
         await host.commit(records=[(1, step(2))], taken=[item.number])
-        await _assert_refused(host, records=[(1, step(3))], taken=[item.number])
+        await _assert_refused(host, NotOwned, records=[(1, step(3))], taken=[item.number])
         assert len(await host.storage.journal(1)) == 2
 
     @scenario
@@ -198,6 +198,6 @@ class Batches(Suite):
         assert await host.storage.count() == 0
 
 
-async def _assert_refused(host: Host, **parts: Any) -> None:
-    with pytest.raises(StorageError):
+async def _assert_refused(host: Host, kind: type[StorageError], **parts: Any) -> None:
+    with pytest.raises(kind):
         await host.commit(**parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from durable.errors import StorageError
+from durable.errors import NotOwned, StorageError
 from durable.storage import Batch, BatchResult, Creation, Delivery, End, Mail, Park, ProcessRow, Stall
 from durable_storage.checks import check_children, check_journals, check_shape, keys_to_own
 from durable_storage.filesystem.transaction import Changes
@@ -63,7 +63,7 @@ def _check_ownership(changes: Changes, batch: Batch, accepted: Collection[Creati
     lengths.update({creation.key: 1 for creation in accepted if creation.owned})
     check_journals(batch, lengths)
     if len({number for number in batch.taken if state.items.get(number) in owned}) < len(batch.taken):
-        raise StorageError(f"An inbox item is gone, or not of session {batch.session}", taken=batch.taken)
+        raise NotOwned(f"An inbox item is gone, or not of session {batch.session}", taken=batch.taken)
 
 
 def _row_of(changes: Changes, process_id: str) -> ProcessRow:

@@ -40,12 +40,10 @@ def follow(state: State, log: Log, *, locked: bool) -> None:
             what follows is not: it was moved into the files. It is raised again until everything is read anew.
         CorruptJournal: The log is damaged.
     """
-    if log.is_lost or (locked and log.was_changed()):
+    if log.is_lost or log.was_changed():
         raise Outdated
     try:
-        while (size := log.size()) != log.position:
-            if size < log.position:
-                raise Outdated
+        while log.has_more():
             segment = log.segment
             for transaction in log.read(locked=locked):
                 _follow(state, log, transaction, segment)

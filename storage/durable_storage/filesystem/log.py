@@ -11,6 +11,9 @@ says of which process and at which byte. So a frame can be put into the files ag
 Where the log ends is decided by its frames. What stands behind the last whole one is the rest of a write that was
 interrupted: nobody was told that it is there, so whoever finds it, under the store's lock, cuts it off. But a frame
 says how much before it was known to be on the disk (``synced``); damage there is no torn tail, and is never cut.
+
+A segment is made longer in steps, with zeros: a commit that makes its file longer waits for the filesystem to note so,
+which takes as long again as the write itself; one that writes over old bytes does not.
 """
 
 from __future__ import annotations
@@ -22,12 +25,13 @@ from typing import Any, NamedTuple
 
 from durable.errors import CorruptJournal
 from durable_storage.filesystem.frames import OVERHEAD, PREFIX, declared_length, frame, frames_after, read_frame
-from durable_storage.filesystem.layout import Layout, sync, sync_directory, write_all
+from durable_storage.filesystem.layout import Layout, sync, write_all, write_durably
 from durable_storage.filesystem.lines import decode_json, encode_json
 
 MAGIC = b"durable commit log 1\n"
 
 _READ_AHEAD = 2**20
+_SHORTEST_STEP, _LONGEST_STEP = 2**16, 2**22  # of growth: as long again as the segment is, within these
 
 _logger = logging.getLogger("durable_storage.filesystem")
 
@@ -55,6 +59,7 @@ class Log:
         self._layout = layout
         self._descriptor = -1
         self._synced = 0
+        self._allocated = 0  # how long the file is at least
         self._doubtful = False
         self._last = (0, b"")  # where the last frame that somebody else wrote begins, and its prefix
         self.segment = 0
@@ -66,20 +71,19 @@ class Log:
     def begin(self, head: dict[str, Any]) -> None:
         """Make and enter the next segment, durably; under the store's lock."""
         number = self.segment + 1
+        path = self._layout.segment(number)
         data = MAGIC + frame(encode_json(head).encode())
-        descriptor = os.open(self._layout.segment(number), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        write_durably(path, data)
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            write_all(descriptor, data, 0)
-            sync(descriptor)
-            sync_directory(self._layout.directory)
             if self._descriptor >= 0:
                 self.append({"next": number}, ())
         except BaseException:
             os.close(descriptor)
-            os.unlink(self._layout.segment(number))
+            os.unlink(path)
             raise
         self._enter(number, descriptor)
-        self.position = self._synced = len(data)
+        self.position = self._synced = self._allocated = len(data)
 
     def enter(self, number: int) -> dict[str, Any]:
         """
@@ -98,6 +102,7 @@ class Log:
         if payload is None:
             raise self._damaged(path, 0)
         self.position = self._synced = len(data)
+        self._allocated = os.fstat(descriptor).st_size
         head: dict[str, Any] = decode_json(payload.decode())
         return head
 
@@ -127,11 +132,11 @@ class Log:
         data = frame(b"\n".join((text.encode(), b"".join(part.lines for part in parts))))
         end = self.position + len(data)
         try:
-            write_all(self._descriptor, data, self.position)
+            self._write(data, end, durably)
             if durably:
-                self._make_durable()
+                self._make_durable(end)
         except OSError:
-            os.ftruncate(self._descriptor, self.position)
+            self._shorten()
             self._renew()
             raise
         self._last = (0, b"")
@@ -139,9 +144,28 @@ class Log:
         if durably:
             self._synced = end
 
-    def _make_durable(self) -> None:
+    def _write(self, data: bytes, end: int, durably: bool) -> None:
+        """Write *data* at the position, with room for more behind it when the file has to grow anyway."""
+        if durably and end > self._allocated:
+            self._allocated = os.fstat(self._descriptor).st_size  # somebody else may have made room
+        if durably and end > self._allocated:
+            room = min(max(end, _SHORTEST_STEP), _LONGEST_STEP)
+            try:
+                write_all(self._descriptor, data + bytes(room), self.position)
+                self._allocated = end + room
+                return
+            except OSError:  # a full disk may have room for *data*
+                self._shorten()
+        write_all(self._descriptor, data, self.position)
+
+    def _shorten(self) -> None:
+        """Take back what stands behind the position."""
+        os.ftruncate(self._descriptor, self.position)
+        self._allocated = self.position
+
+    def _make_durable(self, end: int) -> None:
         if self._doubtful:
-            self._rewrite()
+            self._rewrite(end)
         try:
             sync(self._descriptor)
         except OSError:
@@ -159,7 +183,7 @@ class Log:
         if not self._doubtful:
             return
         try:
-            self._rewrite()
+            self._rewrite(self.position)
             sync(self._descriptor)
         except OSError as error:
             _logger.error("the commit log of %s cannot be synced: %s", self._layout.directory, error)
@@ -167,18 +191,17 @@ class Log:
             self._doubtful = False
             self._synced = self.position
 
-    def _rewrite(self) -> None:
-        end = os.fstat(self._descriptor).st_size
+    def _rewrite(self, end: int) -> None:
         write_all(self._descriptor, os.pread(self._descriptor, end - self._synced, self._synced), self._synced)
 
     # --- reading
 
-    def size(self) -> int:
-        """How long the segment is; one system call."""
-        return os.fstat(self._descriptor).st_size
+    def has_more(self) -> bool:
+        """Whether something stands behind what was read; one system call. No frame begins with a zero."""
+        return os.pread(self._descriptor, 1, self.position) not in (b"", b"\0")
 
     def was_changed(self) -> bool:
-        """Whether the last frame, read before its writer knew it durable, was taken back; under the store's lock."""
+        """Whether the last frame, read before its writer knew it durable, was taken back."""
         begin, prefix = self._last
         return bool(prefix) and os.pread(self._descriptor, PREFIX, begin) != prefix
 
@@ -209,20 +232,29 @@ class Log:
             self._last = (self.position, data[start : start + PREFIX])
             self._synced = max(self._synced, transaction.head["synced"])
             self.position += len(payload) + OVERHEAD
-        if data and locked:
-            self._cut()
+        if locked and data[start : start + 1].strip(b"\0"):
+            self.cut()
         return found
 
-    def _cut(self) -> None:
-        """Cut what stands behind the last whole frame, unless it was on the disk already."""
-        rest = os.pread(self._descriptor, os.fstat(self._descriptor).st_size - self.position, self.position)
+    def cut(self) -> None:
+        """
+        Cut what stands behind the last whole frame; under the store's lock.
+
+        `read` does so for what a killed writer has left, which begins where its frame would. Who opens the segment has
+        to do it in any case: after a power cut a later part of what was written may be there without the earlier.
+
+        Raises:
+            CorruptJournal: It was on the disk already when something behind it was written.
+        """
+        size = os.fstat(self._descriptor).st_size
+        rest = os.pread(self._descriptor, size - self.position, self.position).rstrip(b"\0")
         path = self._layout.segment(self.segment)
-        for payload in frames_after(rest, 0):
+        for payload in frames_after(b"\n" + rest.lstrip(b"\0"), 0):
             if (synced := _synced(payload)) is not None and synced > self.position:
                 raise self._damaged(path, self.position)
         if rest:
             _logger.warning("cut %d bytes of an unfinished write from byte %d of %s", len(rest), self.position, path)
-            os.ftruncate(self._descriptor, self.position)
+            self._shorten()
 
     @staticmethod
     def _damaged(path: str, position: int) -> CorruptJournal:

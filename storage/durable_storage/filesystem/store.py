@@ -79,6 +79,7 @@ class Store:
             follow(state, log, locked=False)
             with self.lock, self._mutex:
                 follow(state, log, locked=True)
+                log.cut()
                 self.log.close()
                 self.state, self.log, self.unindexed = state, log, files.read
                 for loaded in files.suspects:

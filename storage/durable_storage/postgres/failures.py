@@ -15,6 +15,7 @@ from durable.errors import (
     CorruptJournal,
     NewerFormat,
     NotAStore,
+    NotOwned,
     StorageDenied,
     StorageError,
     StorageFull,
@@ -52,8 +53,8 @@ _MEANINGS: dict[str, tuple[type[StorageError], str, str]] = {
     "42P01": (NotAStore, "A table of the store is gone", "restore it from a backup"),
     "42883": (NewerFormat, "The store was changed under this host by another version", "deploy that version here too"),
     "55P03": (StorageError, "Another transaction keeps rows locked", "look for long transactions; it is tried again"),
-    "DU001": (StorageError, "A process is not owned by this session, or a record does not follow the last one", _BUG),
-    "DU002": (StorageError, "An inbox item is gone, or not of this session", _BUG),
+    "DU001": (NotOwned, "A process is not owned by this session, or a record does not follow the last one", _BUG),
+    "DU002": (NotOwned, "An inbox item is gone, or not of this session", _BUG),
     "DU004": (StorageError, "The id of a child is taken", _BUG),
     "DU003": (
         StorageError,

@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from durable.errors import SessionLost, StorageError
+from durable.errors import NotOwned, SessionLost
 from durable.journal import Record
 from durable.storage import ENDED, Batch, BatchResult, Creation, Delivery, Mail, MailKind, ProcessRow, Restart, Status
 from durable_storage.checks import check_children, check_journals, check_shape, keys_to_own
@@ -38,7 +38,7 @@ def apply(connection: sqlite3.Connection, batch: Batch) -> BatchResult:
     if batch.taken:
         taken = connection.executemany(statements.TAKE, [(number, batch.session) for number in batch.taken])
         if taken.rowcount != len(batch.taken):
-            raise StorageError(f"An inbox item is gone, or not of session {batch.session}", taken=batch.taken)
+            raise NotOwned(f"An inbox item is gone, or not of session {batch.session}", taken=batch.taken)
     if batch.mails:
         result.deliveries = _deliver(connection, batch.mails)
     if batch.progress:
