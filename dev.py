@@ -7,7 +7,7 @@ Everything one does with a checkout of durable, one command each, from a bare Py
   python3 dev.py check             format, lint, import contracts, mypy, pyright, then the tests
   python3 dev.py lint              the same without the tests
   python3 dev.py matrix [ARGS...]  run `test` on 3.11, 3.12 and 3.13; --others: on those found beside this one
-  python3 dev.py chaos [ARGS...]   run the long form of the crash and property tests
+  python3 dev.py chaos [ARGS...]   run the long form of the chaos, crash and property tests
   python3 dev.py bench [ARGS...]   run the benchmarks
   python3 dev.py build             write sdist and wheel to dist/
   python3 dev.py pin               write constraints.txt anew from the newest versions

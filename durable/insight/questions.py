@@ -158,8 +158,13 @@ class Insight:
     def _progress(self, report: bytes | None) -> Progress | None:
         if report is None:
             return None
-        done, total, message = items_of(self._read(report), 3)
-        return None if done is None else Progress(done, total, message)
+        form = self._read(report)
+        done, total, message = items_of(form, 3)
+        if done is None:
+            return None
+        (*_, steps) = items_of(form, 4)  # there only while actions report something
+        said = {name: items_of(step, 3) for name, step in (steps or {}).items()}
+        return Progress(done, total, message, {name: Progress(*step) for name, step in said.items()})
 
     def _mail(self, item: InboxItem) -> MailView:
         value = self._read(item.payload)

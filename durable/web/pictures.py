@@ -8,6 +8,7 @@ date as ISO 8601. What it does not know is its ``repr``. Failures are type and m
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -52,7 +53,6 @@ def update(status: ProcessStatus) -> Update:
 
 def picture(status: ProcessStatus) -> dict[str, Any]:
     """How a process stands."""
-    progress = status.progress
     return {
         "id": status.id,
         "definition": status.definition,
@@ -62,9 +62,7 @@ def picture(status: ProcessStatus) -> dict[str, Any]:
         "ended_at": status.ended_at,
         # Why it is stalled has further lines, with files of ours, for who reads the log.
         "reason": None if status.reason is None else status.reason.partition("\n")[0],
-        "progress": None
-        if progress is None
-        else {"done": progress.done, "total": progress.total, "message": progress.message},
+        "progress": None if status.progress is None else asdict(status.progress),
         "waits_for": status.waits_for,
     }
 

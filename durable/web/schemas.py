@@ -29,16 +29,23 @@ _PROCESS = {
     "created_at": _TIME,
     "ended_at": {"type": ["string", "null"], "format": "date-time"},
     "reason": _TEXT_OR_NULL | {"description": "Why it is stalled, cancelled or terminated."},
-    "progress": {
-        "anyOf": [
-            _object({"done": _NUMBER, "total": {"anyOf": [_NUMBER, {"type": "null"}]}, "message": _TEXT}),
-            {"type": "null"},
-        ]
-    },
+    "progress": {"anyOf": [{"$ref": "#/components/schemas/Progress"}, {"type": "null"}]},
     "waits_for": {"type": "array", "items": _TEXT},
 }
 
 ANSWERS: dict[str, Any] = {
+    "Progress": _object(
+        {
+            "done": _NUMBER,
+            "total": {"anyOf": [_NUMBER, {"type": "null"}]},
+            "message": _TEXT,
+            "steps": {
+                "type": "object",
+                "additionalProperties": {"$ref": "#/components/schemas/Progress"},
+                "description": "What each action that runs says of itself, by the name of its checkpoint.",
+            },
+        }
+    ),
     "Process": _object(_PROCESS),
     "Processes": _object({"processes": _list_of("Process"), "next": _TEXT_OR_NULL}),
     "Outcome": _object(

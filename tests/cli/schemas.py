@@ -19,6 +19,7 @@ class Progress(Answer):
     done: float
     total: float | None
     message: str
+    steps: dict[str, Progress]
 
 
 class Summary(Answer):

@@ -173,7 +173,7 @@ async def test_polling_is_told_what_changed(web: httpx.AsyncClient, host: Proces
     answer = await poll
     while answer.json()["progress"] is None:
         answer = await web.get("/processes/r", params={"wait": SOON}, headers={"If-None-Match": answer.headers["etag"]})
-    assert answer.json()["progress"] == {"done": 7, "total": 100, "message": "step 1"}
+    assert answer.json()["progress"] == {"done": 7, "total": 100, "message": "step 1", "steps": {}}
     await web.post("/processes/r/events", json={"event": "finish", "payload": "done"})
 
 
