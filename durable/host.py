@@ -24,7 +24,7 @@ from durable.errors import HostBusy, HostClosed, InvalidDefinition, StorageError
 from durable.handle import ProcessStatus, picture, read_progress
 from durable.invocation import AnyDefinition, Invocation
 from durable.journal import Record
-from durable.storage import JournalStorage, MailKind, ProcessRow
+from durable.storage import JournalStorage, MailKind, ProcessRow, Status
 
 logger = logging.getLogger("durable.host")
 
@@ -272,12 +272,18 @@ class ProcessHost(ProcessClient):
 
     async def _status(self, id: str) -> ProcessStatus:
         status = picture(await self._row(id), self._codec)
+        return self._status_here(id, status) or status
+
+    def _status_here(self, id: str, last: ProcessStatus | None) -> ProcessStatus | None:
         resident = self._engine.by_id.get(id)
-        if resident is None:
-            return status
+        if resident is None or last is None or last.status is not Status.RUNNING or not last.resident:
+            return None
+        if last.definition != resident.definition:  # it has restarted as another one
+            return None
+        # While it is here nothing else of its row changes but its progress, and that is known here first.
         report = self._engine.reports.last(resident.key)
-        progress = status.progress if report is None else read_progress(report, self._codec)
-        return status.seen_from_inside(resident.execution.waits(), progress)
+        progress = last.progress if report is None else read_progress(report, self._codec)
+        return last.seen_from_inside(resident.execution.waits(), progress)
 
     def _owns(self, id: str) -> bool:
         return id in self._engine.by_id

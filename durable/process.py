@@ -289,7 +289,7 @@ class Process:
         As ``await coroutine`` does it: cancelling this cancels the child, and what the child raises comes out here.
         """
         child = await self.start(invocation, name, id=id)
-        return await child.result()
+        return await child._result_once()
 
     async def restart(self, invocation: Invocation[Any]) -> NoReturn:
         """

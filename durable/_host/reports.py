@@ -13,7 +13,7 @@ from time import monotonic
 from durable._host.writer import Writer
 from durable.codec import Codec
 
-_TELL_EVERY = 0.05  # seconds between two times that watchers of one process here are told
+_TELL_EVERY = 0.05  # seconds between two times that watchers here are told of an action that goes on reporting
 _WRITE_EVERY = 0.2  # seconds between two writes of the progress of one process
 
 _Report = tuple[float, float | None, str]
@@ -43,10 +43,12 @@ class Reports:
         shown = self._shown.get(key)
         if shown is None:
             shown = self._shown[key] = _Shown(lambda: self._changed(id), lambda: self._write(key))
+        # A process is paced by its checkpoints, and the first word of an action is news: only the rest has to wait.
+        at_once = checkpoint is None or checkpoint not in shown.steps
         shown.last = report
         if checkpoint is not None:
             shown.steps[checkpoint] = report
-        shown.show()
+        shown.show(at_once=at_once)
 
     def end_step(self, key: int, checkpoint: str) -> None:
         """The action has ended, and what it said about itself is over with it."""
@@ -86,9 +88,9 @@ class _Shown:
         self._tell = _Pace(_TELL_EVERY, tell)
         self._write = _Pace(_WRITE_EVERY, write)
 
-    def show(self) -> None:
-        """Something is new."""
-        self._tell.want()
+    def show(self, *, at_once: bool = False) -> None:
+        """Something is new; tell it *at_once*, or when it is time."""
+        self._tell.want(at_once=at_once)
         self._write.want()
 
     def close(self) -> None:
@@ -108,7 +110,11 @@ class _Pace:
         self._last = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    def want(self) -> None:
+    def want(self, *, at_once: bool = False) -> None:
+        if at_once:
+            self.cancel()
+            self._go()
+            return
         if self._timer is not None:
             return
         pause = self._last + self._seconds - monotonic()

@@ -100,11 +100,12 @@ class Asks(Answers):
         command = StartChild(name, id, child.definition, child.queue, payload, facts)
         return self._ask("start", name, command, kind=LastingAsk)
 
-    def wait_child(self, name: str) -> Ask:
-        """How the child ended that was started under *name*."""
+    def wait_child(self, name: str, *, once: bool = False) -> Ask:
+        """How the child ended that was started under *name*; wanted *once*, it is not kept in memory after that."""
         if _get_running_loop() is not self._loop:
             raise problems.outside_process(self.process_id, name)
         child = self._make_kin()[name]
+        child.once = once
         ask = Ask(self._loop, "child", name) if child.detached else LastingAsk(self._loop, "child", name)
         if child.ended is None:
             child.waiters = [*(other for other in child.waiters if not other.done()), ask]

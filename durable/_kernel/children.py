@@ -28,9 +28,14 @@ class Next(NamedTuple):
 
 
 class ChildState:
-    """One child. ``ended``: kind of its end and what that says; ``reason``: why it is to be cancelled, if it is."""
+    """
+    One child.
 
-    __slots__ = ("detached", "ended", "id", "is_seen", "name", "reason", "waiters")
+    ``ended``: kind of its end and what that says, kept for whoever asks again unless it is wanted ``once``. ``reason``:
+    why it is to be cancelled, if it is.
+    """
+
+    __slots__ = ("detached", "ended", "id", "is_seen", "name", "once", "reason", "waiters")
 
     def __init__(self, name: str, id: str, detached: bool) -> None:
         self.name = name
@@ -39,6 +44,7 @@ class ChildState:
         self.ended: tuple[Kind, Any] | None = None
         self.reason: str | None = None
         self.is_seen = False  # how it ended has reached somebody
+        self.once = False
         self.waiters: list[Ask] = []
 
     def is_left(self) -> bool:
@@ -58,6 +64,8 @@ class ChildState:
             error.add_note(f"It is how child process {self.id!r} ended.")
             ask.set_exception(error)
             ask.exception()  # a waiter that was cancelled in the same step never looks: no warning about that
+        if self.once:
+            self.ended = self.ended[0], None
 
 
 class Kin:

@@ -48,6 +48,11 @@ class Child(Generic[R]):
         result: R = await self._execution.wait_child(self._name)
         return result
 
+    async def _result_once(self) -> R:
+        """As `result`, for `Process.call`, where nobody can ask again."""
+        result: R = await self._execution.wait_child(self._name, once=True)
+        return result
+
 
 class Timeout:
     """What `Process.timeout` gives: an async context manager around `asyncio.timeout` with a named, durable timer."""

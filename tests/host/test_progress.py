@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from durable import Process, ProcessClient, ProcessHost, ProcessStatus, current_step, process
-from durable.storage import JournalStorage, open_storage
+from durable.storage import JournalStorage, ProcessRow, open_storage
 from durable.testing.storage_proxy import Operation, StorageProxy
 
 REPORTS = 20_000
@@ -118,3 +118,36 @@ async def test_many_reports_are_few_writes(url: str) -> None:
         assert status.progress.done == REPORTS - 1
         assert len(await handle.history()) == 3
     assert storage.written < 100
+
+
+class CountingReads(StorageProxy):
+    """Counts how often the row of a process is read."""
+
+    def __init__(self, storage: JournalStorage) -> None:
+        super().__init__(storage)
+        self.read = 0
+
+    async def row(self, id: str) -> ProcessRow | None:
+        self.read += 1
+        return await super().row(id)
+
+
+@process
+async def stepwise(proc: Process) -> None:
+    for done in range(50):
+        proc.progress(done, 50)
+        await proc.get(done, f"step {done}")
+
+
+async def test_watching_here_asks_the_store_nothing(url: str) -> None:
+    """Listeners in the host that runs a process see its progress without a query each time."""
+    storage = CountingReads(open_storage(url))
+    async with ProcessHost(storage, [stepwise]) as host:
+        handle = await host.start(stepwise())
+
+        async def listen() -> int:
+            return len([status async for status in handle.watch()])
+
+        seen = await asyncio.gather(*(listen() for _ in range(10)))
+        assert min(seen) > 5
+        assert len(seen) <= storage.read <= 2 * len(seen) + 2
