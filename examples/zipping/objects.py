@@ -21,8 +21,16 @@ from urllib.parse import unquote, urlsplit
 import obstore
 from obstore.store import MemoryStore, ObjectStore, S3Store, from_url
 
+try:  # boto3 is there with s3://, and its errors are of no family that others know
+    from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+except ImportError:
+    _OF_BOTO: tuple[type[Exception], ...] = ()
+else:
+    _OF_BOTO = (BotoCoreError, ClientError)
+
 CHUNK = 1 << 20
-TROUBLE = (OSError, obstore.exceptions.BaseError)  # what comes of a store that cannot just now
+# What comes of a store that cannot just now.
+TROUBLE: tuple[type[Exception], ...] = (OSError, obstore.exceptions.BaseError, *_OF_BOTO)
 _PART = 8 << 20  # bytes uploaded at once; a few of them are in memory at a time
 _PARTS = 9_000  # S3 takes at most 10,000 parts for one object
 

@@ -11,6 +11,8 @@ import pytest
 from tests.chaos.run import Chaos, run_chaos
 from tests.postgres_server import Missing, given
 
+pytestmark = pytest.mark.slow
+
 _SEED = int(os.environ.get("DURABLE_CHAOS_SEED", "0"))
 
 

@@ -16,6 +16,8 @@ from tests.cli import shop
 from tests.cli.conftest import Cli, live, settled, stalled
 from tests.cli.stores import Life, fill, move_and_die, moved, on_the_way, runnable, schemes, snapshots, url_of
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

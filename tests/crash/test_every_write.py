@@ -11,6 +11,8 @@ from durable.testing.crash_life import Scenario
 from durable.testing.crash_server import CrashServer
 from tests.crash.scenarios import SCENARIOS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__.removeprefix("run_"))
 def test_killed_at_every_write(scenario: Scenario, place: Path, server: CrashServer) -> None:

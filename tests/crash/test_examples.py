@@ -11,6 +11,8 @@ from durable.testing.crash_life import Scenario
 from durable.testing.crash_server import CrashServer
 from tests.crash.example_scenarios import EXAMPLES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.__name__.removeprefix("run_"))
 def test_an_example_killed_at_every_write(example: Scenario, place: Path, server: CrashServer) -> None:

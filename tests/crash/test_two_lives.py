@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from durable.testing.crash_checks import violations
 from tests.crash.sleeper import steal
+
+pytestmark = pytest.mark.slow
 
 
 def test_woken_after_theft(tmp_path: Path) -> None:

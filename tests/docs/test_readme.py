@@ -89,4 +89,6 @@ def test_every_link_leads_somewhere(path: Path) -> None:
 def test_every_example_is_in_the_readme() -> None:
     """The README names the command of each example, and no other."""
     commands = set(re.findall(r"python -m examples\.(\w+)", (ROOT / "README.md").read_text()))
-    assert commands == {path.stem for path in (ROOT / "examples").glob("*.py")} - {"__init__"}
+    examples = ROOT / "examples"
+    packages = {path.parent.name for path in examples.glob("*/__main__.py")}
+    assert commands == {path.stem for path in examples.glob("*.py")} - {"__init__"} | packages

@@ -20,6 +20,8 @@ from durable.storage import JournalStorage, open_storage
 from durable.testing.storage_proxy import StorageProxy
 from tests.housekeeping.stores import LONG_AGO, NOW, end_some, everything
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 
 

@@ -24,6 +24,8 @@ from durable.testing.storage_contract import Clock, StorageContract, contention,
 from tests.storage import installing
 from tests.storage.broken import base, files, keeping, owning, storing, successions, writing
 
+pytestmark = pytest.mark.slow
+
 assert all((writing, owning, keeping, storing, successions, files))  # imported for what they put on the list
 NEEDS_STRACE = ("test_failing_disk", "test_acknowledged_is_synced")
 CONTRACT = Path(sharing.__file__).parent

@@ -1,0 +1,250 @@
+"""The file service end to end over HTTP: the same tests for one program without infrastructure, and for a real one."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from threading import Thread
+
+import httpx
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from tests.examples.file_service_runs import Service, make_files
+
+pytestmark = pytest.mark.slow
+
+
+def test_files_become_an_archive(service: Service) -> None:
+    """Files go in, each step is seen by Server-Sent Events, the archive comes out, and nothing else is left."""
+    contents = make_files("happy 世界", [9_000_000, 300_000, 0]) | {"Größe (1)+2@3=4.bin": b"x"}
+    service.zip("happy 世界", contents)
+    updates = [update for _, update in service.follow("happy 世界")]
+    assert updates[-1]["status"] == "completed"
+    seen = {update["progress"]["message"].split()[0] for update in updates if update["progress"]}
+    assert {"packing", "publishing"} <= seen
+    steps = [record["name"] for record in service.history("happy 世界") if record["kind"] == "done"]
+    assert steps[0] == "files found"
+    assert steps[-4:] == ["published", "parts removed", "uploads removed", "cut off uploads removed"]
+    answer = service.result("happy 世界")
+    assert answer["result"]["files"] == 4
+    assert service.archive("happy 世界") == contents
+    assert service.left_of("happy 世界") == ["results/happy 世界/files.zip"]
+
+
+def test_who_comes_back_sees_only_what_is_new(service: Service) -> None:
+    """A client that lost its connection goes on from the last update it saw; after the end there is nothing more."""
+    contents = make_files("resumed", [9_000_000])
+    service.zip("resumed", contents)
+    with closing(service.follow("resumed")) as updates:
+        first, _ = next(updates)
+    later = list(service.follow("resumed", first.id))
+    assert first.id not in [event.id for event, _ in later]
+    last, status = later[-1]
+    assert status["status"] == "completed"
+    answer = service.http.get("/tasks/processes/resumed/watch", headers={"Last-Event-ID": last.id})
+    assert answer.status_code == 204
+
+
+def test_submitted_again_it_is_the_same_task(service: Service) -> None:
+    """Sent many times at once, and again after its end, a task runs once; another one under its id is refused."""
+    contents = make_files("again", [300_000, 300_000])
+    service.put("again", dict(contents))
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: service.submit("again", files=list(contents)), range(4)))
+    assert {answer.status_code for answer in answers} <= {200, 201}
+    service.result("again")
+    assert service.submit("again", files=list(contents)).json()["status"] == "completed"
+    assert service.submit("again", files=["another"]).status_code == 409
+    assert service.http.put("/uploads/again/late.bin", content=b"x").status_code == 409
+    assert [record["name"] for record in service.history("again")].count("published") == 1
+    assert service.archive("again") == contents
+    assert service.left_of("again") == ["results/again/files.zip"]
+
+
+def test_what_makes_no_sense_is_refused(service: Service) -> None:
+    """Names that are no file names, and tasks without files, never become a task."""
+    assert service.http.put("/uploads/odd/..%2Fsecret", content=b"x").status_code in (404, 422)
+    for name in (".hidden", "x" * 201, "x (unfinished upload 1)", "x%00", "x%0A"):
+        assert service.http.put(f"/uploads/odd/{name}", content=b"x").status_code == 422, name
+    assert service.http.put("/uploads/odd/endless.bin", content=iter([b"x"])).status_code == 422  # how long is it?
+    assert service.submit("odd", files=[]).status_code == 422
+    assert service.submit("odd", files=["../secret"]).status_code == 422
+    assert service.submit("odd", files="a.bin").status_code == 422
+    assert service.http.get("/tasks/processes/odd").status_code == 404
+    assert service.http.get("/archives/odd").status_code == 404
+    assert service.submit("../odd", files=["a.bin"]).status_code == 201  # any text is an id; this task refuses its own
+    error = service.http.get("/tasks/processes/..%2Fodd/result", params={"wait": 30}).json()["error"]
+    assert error["type"] == "ValueError"
+
+
+def test_a_missing_upload_is_a_typed_error(service: Service) -> None:
+    """A task whose files are not all there fails at once, says which is missing, and removes the others."""
+    service.put("missing", {"here.bin": b"x"})
+    service.submit("missing", files=["here.bin", "not here.bin"])
+    answer = service.result("missing")
+    assert answer["status"] == "failed"
+    assert answer["error"]["type"] == "examples.file_service.bucket.UploadMissing"
+    assert answer["error"]["message"] == "not uploaded: not here.bin"
+    assert service.left_of("missing") == []
+
+
+async def test_the_second_task(service: Service) -> None:
+    """A CSV file becomes rows; the same service, the same promises."""
+    lines = ["sku,name,price,stock", *(f"sku-{number},Näme {number},{number}.50,{number}" for number in range(2500))]
+    service.put("import", {"products.csv": "\n".join(lines).encode()})
+    service.submit("import", "import_products", file="products.csv")
+    assert service.result("import")["result"] == {"rows": 2500, "errors": []}
+    engine = create_async_engine(service.products)
+    async with engine.connect() as connection:
+        found = (await connection.execute(text("SELECT count(*), sum(stock) FROM products"))).one()
+    await engine.dispose()
+    assert tuple(found) == (2500, sum(range(2500)))
+    assert service.left_of("import") == []
+
+
+def test_the_second_task_says_what_is_wrong(service: Service) -> None:
+    """A file with errors changes nothing and is answered with a list of them; one that is no text is a typed error."""
+    service.put("wrong", {"products.csv": b"sku,name,price,stock\na,Tea,cheap,3\nb,,1\n"})
+    service.submit("wrong", "import_products", file="products.csv")
+    result = service.result("wrong")["result"]
+    assert result["rows"] == 0
+    assert [(error["line"], error["column"]) for error in result["errors"]] == [(2, "price"), (3, "name"), (3, "stock")]
+    service.put("binary", {"products.csv": b"\xff\xfe\x00"})
+    service.submit("binary", "import_products", file="products.csv")
+    answer = service.result("binary")
+    assert (answer["status"], answer["error"]["type"]) == ("failed", "UnicodeDecodeError")
+    assert service.left_of("wrong") == service.left_of("binary") == []
+
+
+def test_worker_killed_in_the_middle_of_an_upload(service: Service) -> None:
+    """`kill -9` while a part of the archive is uploaded: the next worker goes on, and what was cut off is removed."""
+    contents = make_files("killed", [20_000_000, 300_000])
+    upload = service.expect_upload("parts/killed/")
+    service.zip("killed", contents)
+    upload.wait()
+    service.kill(service.worker)
+    upload.let_go()
+    assert any(name.startswith("parts/killed/000000") for name in service.names())  # it was in the middle
+    service.start(service.worker)
+    assert service.result("killed")["status"] == "completed"
+    assert service.archive("killed") == contents
+    assert service.left_of("killed") == ["results/killed/files.zip"]
+
+
+def test_api_killed_between_upload_and_start(service: Service) -> None:
+    """`kill -9` of the API after the upload: the files are there, and the client starts its task with the next one."""
+    contents = make_files("patient", [300_000, 300_000])
+    service.put("patient", dict(contents))
+    service.kill(service.api)
+    service.start(service.api)
+    service.submit("patient", files=list(contents))
+    assert service.result("patient")["status"] == "completed"
+    assert service.archive("patient") == contents
+    assert service.left_of("patient") == ["results/patient/files.zip"]
+
+
+def test_stopped_and_started_again(service: Service) -> None:
+    """Told to stop in the middle of a task, each program leaves with 0, and the next ones finish it."""
+    contents = make_files("stopped", [20_000_000])
+    upload = service.expect_upload("parts/stopped/")
+    service.zip("stopped", contents)
+    upload.wait()
+    upload.let_go()
+    service.stop()
+    service.start()
+    assert service.result("stopped")["status"] == "completed"
+    assert service.archive("stopped") == contents
+    assert service.left_of("stopped") == ["results/stopped/files.zip"]
+
+
+def test_cancelled_while_it_works(service: Service) -> None:
+    """Who cancels a task is told that it was cancelled, once everything of it is gone."""
+    upload = service.expect_upload("parts/cancelled/")
+    service.zip("cancelled", make_files("cancelled", [20_000_000, 300_000]))
+    upload.wait()
+    service.cancel("cancelled")
+    upload.let_go()
+    answer = service.result("cancelled")
+    assert answer["status"] == "cancelled"
+    assert answer["error"]["type"] == "ProcessCancelled"
+    assert service.left_of("cancelled") == []
+
+
+@pytest.mark.parametrize("moment", [0, 2, 5, 9, 13, 17])
+def test_cancelled_at_any_moment(service: Service, moment: int) -> None:
+    """Cancelled after any number of updates: it says so and nothing is left, or it was through already."""
+    task = f"cancelled-after-{moment}"
+    contents = make_files(task, [9_000_000])
+    service.zip(task, contents)
+    for number, _ in enumerate(service.follow(task)):
+        if number == moment:
+            service.cancel(task)
+    if service.result(task)["status"] == "completed":
+        assert service.archive(task) == contents
+        assert service.left_of(task) == [f"results/{task}/files.zip"]
+    else:
+        assert service.result(task)["error"]["type"] == "ProcessCancelled"
+        assert service.left_of(task) == []
+
+
+def test_a_task_has_a_time_limit(new_service: Service) -> None:
+    """A task that takes too long is cancelled by its own limit, says so, and leaves nothing."""
+    service = new_service
+    service.start(TIMEOUT=0.1)
+    upload = service.expect_upload("parts/late/")
+    service.zip("late", make_files("late", [24_000_000]))
+    service.http.get("/tasks/processes/late/result", params={"wait": 1})  # longer than it may take
+    upload.let_go()
+    answer = service.result("late")
+    assert answer["status"] == "cancelled"
+    assert answer["error"]["type"] == "ProcessTimedOut"
+    assert service.left_of("late") == []
+
+
+def test_what_nobody_needs_is_found_and_removed(new_service: Service) -> None:
+    """
+    The API is killed between upload and start, and in the middle of an upload: what lies there is removed.
+
+    A task that ended long ago goes into the archive of journals, and its result goes with it.
+    """
+    service = new_service
+    service.start(ABANDONED_AFTER=2, KEEP=2)
+    contents = make_files("old", [300_000])
+    service.zip("old", contents)
+    assert service.result("old")["status"] == "completed"
+    assert service.archive("old") == contents
+    upload = service.expect_upload("uploads/half/")
+    sender = Thread(target=send_half, args=[service])
+    sender.start()
+    upload.wait()
+    service.put("abandoned", {"a.bin": b"x"})
+    service.kill(service.api)
+    upload.let_go()
+    sender.join()
+    assert service.left_of("abandoned")
+    assert service.left_of("half")
+    service.start(service.api, ABANDONED_AFTER=2, KEEP=2)
+    for task in ("abandoned", "half", "old"):
+        service.wait_until_gone(task)
+    assert service.http.get("/tasks/processes/old").status_code == 404
+    journals = [name for name in service.names() if name.startswith("journals/processes/")]
+    assert any(b'"id":"old"' in gzip.decompress(service.read(name)).replace(b": ", b":") for name in journals)
+
+
+def send_half(service: Service) -> None:
+    """Send a file whose second half never comes."""
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(20):
+            yield bytes(1 << 20)
+        while service.api in service.programs:
+            time.sleep(0.01)
+        raise ConnectionAbortedError("the client has gone")
+
+    with suppress(httpx.TransportError, ConnectionAbortedError):
+        service.http.put("/uploads/half/b.bin", content=chunks(), headers={"Content-Length": str(40 << 20)})
