@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 from zlib import crc32
 
@@ -13,14 +14,14 @@ import pytest
 
 from durable.errors import CorruptJournal, NewerFormat, NotAStore, StorageError
 from durable.journal import Kind, Record
-from durable.storage import Batch, Status, open_storage
-from durable.testing.storage_parts import Host, creation, ending, event, step
+from durable.storage import Batch, ProcessRow, Restart, Status, open_storage
+from durable.testing.storage_parts import QUEUE, Host, creation, ending, event, started, step
 from durable_storage.filesystem import index
 from durable_storage.filesystem.address import parse
 from durable_storage.filesystem.journals import Journals, Loaded
-from durable_storage.filesystem.layout import journal_name
+from durable_storage.filesystem.layout import Layout, journal_name
 from durable_storage.filesystem.provider import FilesystemStorage
-from tests.storage.filesystem import begin, copy, everything, journal, look, opened, write_everything
+from tests.storage.filesystem import begin, copy, everything, glance, journal, look, opened, write_everything
 
 
 @pytest.fixture
@@ -228,6 +229,65 @@ async def test_index_with_many_changes(place: Path, monkeypatch: pytest.MonkeyPa
         ]
 
 
+async def test_listing_looks_at_the_index_only(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where files are many, a listing looks at none while the index is current; all else does, and so does a host."""
+    monkeypatch.setattr(index, "_MANY", 1)
+    scans: list[Layout] = []
+    scan = index._scan
+
+    def listen(layout: Layout) -> dict[str, tuple[int, int]]:
+        scans.append(layout)
+        return scan(layout)
+
+    monkeypatch.setattr(index, "_scan", listen)
+
+    async def listed(*, unlooked: bool) -> list[ProcessRow]:
+        later = time.time() + 10  # else the directory may have changed again within one tick of its clock
+        os.utime(place / "index", (later, later))
+        scans.clear()
+        async with opened(place) as storage:
+            rows = list(await storage.rows())
+            assert len(rows) == await storage.count()
+            assert bool(scans) is not unlooked
+        return rows
+
+    async with opened(place) as storage:
+        await write_everything(storage)
+    async with opened(place) as storage:
+        await storage.end_session((await begin(storage)).session)
+    before = await listed(unlooked=True)
+    async with opened(place) as storage:
+        assert len(await storage.journal(1)) == 3
+        assert len(scans) == 1
+    assert await listed(unlooked=True) == before
+    # A file is taken away and comes back: the directory has changed.
+    old = shutil.copy(journal(place, "id 5"), tmp_path / "old")
+    journal(place, "id 5").unlink()
+    assert await listed(unlooked=False) == before[1:]
+    assert await listed(unlooked=True) == before[1:]
+    shutil.copy(old, journal(place, "id 5"))
+    assert await listed(unlooked=False) == before
+    # A crashed host has left something in the log.
+    async with opened(place) as storage:
+        host = await begin(storage)
+        await storage.commit(Batch(None, mails=[event(5)]))
+        crashed = [row.mail for row in await storage.rows()]
+        later = copy(place, tmp_path / "crashed")
+        await storage.end_session(host.session)
+    assert crashed[0] == before[0].mail + 1
+    assert [row.mail for _, (row, _, _) in sorted(glance(later).items())] == crashed[::-1]
+    # One is written over in its place: a host notices, and from then on everybody does.
+    assert [row.mail for row in await listed(unlooked=True)] == crashed
+    journal(place, "id 5").write_bytes(Path(old).read_bytes())
+    assert [row.mail for row in await listed(unlooked=True)] == crashed
+    async with opened(place) as storage:
+        host = await begin(storage)
+        assert list(await storage.rows()) == before
+        assert await listed(unlooked=False) == before
+        await storage.end_session(host.session)
+    assert await listed(unlooked=True) == before
+
+
 # --- what is not ours ------------------------------------------------------------------------------------------
 
 
@@ -302,3 +362,36 @@ async def test_large_payloads_and_small_memory(place: Path) -> None:
         await host.commit(records=[(1, step(3))])
         assert [len(record.payload) for record in await storage.journal(1)] == [9, 2**20, 5]
         assert [item.payload for item in await Host(storage, host.session).collect()] == [b"mail"]
+
+
+# --- next lives ------------------------------------------------------------------------------------------------
+
+
+async def test_restarts_do_not_grow_the_file(place: Path, tmp_path: Path) -> None:
+    """A process that restarts for ever has a file of one life, with its inbox, killed before a checkpoint or not."""
+    sizes = []
+    async with opened(place) as storage:
+        host = await begin(storage)
+        await host.commit(creations=[creation(1)], mails=[event(1, payload=b"first")])
+        for life in range(30):
+            records = [started(), step(2, b"x" * 1000)]
+            # One mail more in the same batch; the inbox never holds more than two.
+            items = await storage.inbox(1)
+            taken = [item.number for item in items[:-1]]
+            mail = event(1, payload=b"in %d" % life)
+            await host.commit(taken=taken, mails=[mail], restarts=[Restart(1, "next", QUEUE, records)])
+            if life % 10 == 5:
+                await host.commit(records=[(1, step(3))])
+                assert storage._checkpointer is not None
+                storage._checkpointer.finish()
+                sizes.append(journal(place, "id 1").stat().st_size)
+        before = await everything(storage)
+        killed = copy(place, tmp_path / "killed")
+    row, records, inbox = before["id 1"]
+    assert (row.mail, row.definition, row.created_at, len(records)) == (31, "next", 1, 2)
+    assert [item.payload for item in inbox] == [b"in 28", b"in 29"]
+    assert max(sizes) < 5000
+    for one in (place, killed):
+        assert await look(one) == before
+        assert journal(one, "id 1").stat().st_size < 5000
+        assert await look(one) == before

@@ -61,6 +61,8 @@ class Checkpointer:
     def _finish(self) -> bool:
         store = self._store
         with store.files_lock:
+            if not store.has_work():
+                return True
             if not store.catch_up():
                 return False
             if store.state.dirty or store.state.purged:
@@ -127,7 +129,7 @@ class Checkpointer:
     def _save_index(self) -> None:
         store = self._store
         try:
-            index.save(store.layout, store.unchanging_entries())
+            index.save(store.layout, store.unchanging_entries(), store.log.segment)
             self._unindexed = store.unindexed = 0
         except OSError as error:
             _logger.warning("the index of %s was not written: %s", store.layout.directory, error)

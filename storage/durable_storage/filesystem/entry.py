@@ -29,9 +29,9 @@ class Chunk(NamedTuple):
 
 class Entry:
     """
-    One process. ``born`` tells it from an earlier one with the same key; ``length`` counts the bytes of its file with
-    those that are pending, ``seq`` its records; ``inbox`` maps item numbers to (offset, length) of their lines.
-    ``damage`` says what is wrong with its file; then nothing is done with it.
+    One process. ``born`` tells it from earlier ones with its key, and earlier lives; ``length`` counts the bytes
+    of its file with those that are pending, ``seq`` its records; ``inbox`` maps item numbers to where their lines are,
+    (offset, length). ``damage`` says what is wrong with its file; then nothing is done with it.
     """
 
     __slots__ = (
@@ -135,10 +135,9 @@ class Entry:
         if self.created_at is None:
             self.created_at = time
 
-    def restart(self, definition: str, queue: str) -> None:
-        """Its next life begins: the records so far do not count any more."""
-        self.definition, self.queue = intern(definition), intern(queue)
-        self.progress, self.seq = None, 0
+    def restart(self, mail: int, created_at: int, wake_at: int | None) -> None:
+        """Its next life begins: what is not of the journal is as it was in the last one."""
+        self.mail, self.created_at, self.wake_at = mail, created_at, wake_at
 
     def receive(self, number: int, kind: MailKind, time: int, where: tuple[int, int]) -> None:
         """A mail has come: count it, and wake who has to look."""
@@ -221,7 +220,7 @@ class Entry:
             case "progress":
                 self.progress = payload_of(line)
             case "restart":
-                self.restart(line["definition"], line["queue"])
+                self.restart(line["mail"], line["created_at"], line["wake_at"])
             case "park":
                 self.park(line["wake_at"])
             case "stall":

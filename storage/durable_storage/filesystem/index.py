@@ -4,6 +4,11 @@ The index: what the journal files say, in one file, so that opening a store does
 It is only a copy. Each entry stands beside the size and the time of change of its file, and is believed while the file
 has both; files that changed, were copied in or are not in it are read, and those that are gone are forgotten. So the
 index may be deleted, outdated or damaged at any time: it costs time, nothing else.
+
+Looking at every file takes seconds where there are a hundred thousand. Who only wants to list processes may do without
+while the index is *current*: it told of all files, no file was made, renamed or deleted since (the directory would have
+another time of change), and the commit log since then is there. Only writing over a file in its place, by hand, goes
+unnoticed so; whoever writes to the store, or reads a journal, looks at every file first.
 """
 
 from __future__ import annotations
@@ -24,8 +29,10 @@ from durable_storage.filesystem.layout import JOURNAL_SUFFIX, TEMPORARY, Layout,
 from durable_storage.filesystem.packing import to_bytes, unpack
 from durable_storage.filesystem.state import State
 
-MAGIC = b"durable index 1\n"  # another number for every other content: then it is made anew
+MAGIC = b"durable index 2\n"  # another number for every other content: then it is made anew
 
+_TICK = 50_000_000  # nanoseconds within which two changes of a directory may have the same time
+_MANY = 10_000  # files that take a while to look at
 _FEW = 1000  # files that may have changed so that all others are still taken over at once
 
 _logger = logging.getLogger("durable_storage.filesystem")
@@ -33,8 +40,15 @@ _Stat = tuple[int, int]  # size, and nanoseconds of the last change
 
 
 class _Index(NamedTuple):
-    """``columns`` are those of `State.to_columns`; the others stand in their order."""
+    """
+    ``columns`` are those of `State.to_columns`; names, sizes and changes stand in their order.
 
+    ``directory`` is when the directory was last changed before, 0 if not all files are told of; ``segment``: which one
+    of the commit log goes on from here.
+    """
+
+    directory: int
+    segment: int
     names: Collection[str]
     sizes: Collection[int]
     changes: Collection[int]
@@ -42,17 +56,33 @@ class _Index(NamedTuple):
 
 
 class Files(NamedTuple):
-    """What the journal files say; ``suspects`` have something behind what is whole, ``read`` had to be read."""
+    """
+    What the journal files say; ``suspects`` have something behind what is whole; of ``unindexed`` the index is wrong.
+
+    ``is_checked`` False: the index says so, and nobody has looked at them.
+    """
 
     state: State
     suspects: list[Loaded]
-    read: int
+    unindexed: int
+    is_checked: bool
 
 
-def load(layout: Layout, journals: Journals) -> Files:
-    """Look at every journal file, and read those that the index does not know; under the lock of the files."""
+def load(layout: Layout, journals: Journals, *, checking: bool) -> Files:
+    """
+    Look at every journal file, and read those that the index does not know; under the lock of the files.
+
+    With *checking* False, none is looked at if there are many and the index is current.
+    """
+    index = _read_index(layout)
+    is_current = _is_current(layout, index)
+    if is_current and not checking and len(index.names) >= _MANY:
+        return Files(State.from_columns(index.columns), [], 0, is_checked=False)
     found = _scan(layout)
-    state, known = _believe(_read_index(layout), found)
+    state, known = _believe(index, found)
+    if is_current and not len(index.names) == len(known) == len(found):
+        with suppress(OSError):
+            os.utime(layout.journals)  # a file was written over by hand: the index is not current any more
     suspects: list[Loaded] = []
     unknown = [name for name in found if name not in known] if len(known) < len(found) else []
     for name in unknown:
@@ -69,7 +99,14 @@ def load(layout: Layout, journals: Journals) -> Files:
                 suspects.append(loaded)
             state.install(loaded.entry)
             state.stamp = max(state.stamp, loaded.entry.born, *loaded.entry.inbox)
-    return Files(state, suspects, len(unknown))
+    return Files(state, suspects, len(unknown) + len(index.names) - len(known), is_checked=True)
+
+
+def _is_current(layout: Layout, index: _Index) -> bool:
+    if not index.directory or layout.first_segment() != index.segment:
+        return False
+    written = os.stat(layout.index).st_mtime_ns
+    return os.stat(layout.journals).st_mtime_ns == index.directory < written - _TICK
 
 
 def _believe(index: _Index, found: dict[str, _Stat]) -> tuple[State, Collection[str]]:
@@ -134,11 +171,16 @@ def _read_index(layout: Layout) -> _Index:
         _logger.warning("the index %s is of another version or damaged; it is made anew", layout.index)
     except FileNotFoundError:
         pass
-    return _Index((), (), (), State().to_columns())
+    return _Index(0, 0, (), (), (), State().to_columns())
 
 
-def save(layout: Layout, entries: Iterable[Entry]) -> None:
-    """Write the index of *entries*, whose files say all that is known of them; under the lock of the files."""
+def save(layout: Layout, entries: Iterable[Entry], segment: int) -> None:
+    """
+    Write the index of *entries*, whose files say all that is known of them; under the lock of the files.
+
+    What else there is to know stands in the commit log from *segment* on.
+    """
+    directory = os.stat(layout.journals).st_mtime_ns
     found = _scan(layout)
     state = State()
     names: list[str] = []
@@ -149,5 +191,12 @@ def save(layout: Layout, entries: Iterable[Entry]) -> None:
             state.install(entry)
             state.stamp = max(state.stamp, entry.born, *entry.inbox)
     stats = [found[name] for name in names]
-    index = _Index(names, [size for size, _ in stats], [change for _, change in stats], state.to_columns())
+    index = _Index(
+        directory if len(names) == len(found) else 0,
+        segment,
+        names,
+        [size for size, _ in stats],
+        [change for _, change in stats],
+        state.to_columns(),
+    )
     write_durably(layout.index, MAGIC + frame(to_bytes(index._asdict())))

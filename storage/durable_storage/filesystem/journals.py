@@ -58,9 +58,6 @@ class Journals:
                 seq += 1
                 if seq > after:
                     records.append(record_of(line))
-            elif line["op"] == "restart":
-                records.clear()
-                seq = 0
             elif start in starts:
                 inbox.append(inbox_item_of(line, entry.key))
         if whole != entry.length or seq != entry.seq or not data.startswith(MAGIC):
@@ -69,13 +66,21 @@ class Journals:
 
     def inbox(self, entry: Entry) -> list[InboxItem]:
         """What is in the inbox of a process; only these lines are read."""
-        items: list[InboxItem] = []
+        return [
+            inbox_item_of(read_line(payload), entry.key)
+            for line in self.inbox_lines(entry)
+            for _, _, payload in read_frames(line)
+        ]
+
+    def inbox_lines(self, entry: Entry) -> list[bytes]:
+        """The lines of what is in the inbox of a process, as they stand in its file."""
+        found: list[bytes] = []
         for start, length in entry.inbox.values():
-            payload = read_frame(self._bytes(entry, start, start + length))
-            if payload is None:
+            line = self._bytes(entry, start, start + length)
+            if read_frame(line) is None:
                 raise self._corrupt(entry, f"its file is damaged at byte {start}")
-            items.append(inbox_item_of(read_line(payload), entry.key))
-        return items
+            found.append(line)
+        return found
 
     def _bytes(self, entry: Entry, start: int, end: int) -> bytes:
         """Bytes of the file as they will be when what is pending has been written."""

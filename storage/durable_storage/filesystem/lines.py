@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from durable.errors import CorruptJournal
 from durable.journal import Kind, Record
-from durable.storage import Creation, InboxItem, MailKind, Status
+from durable.storage import InboxItem, MailKind, Status
 from durable_storage.filesystem.frames import frame
 
 MAGIC = b"durable journal 1\n"  # begins every journal file
@@ -47,6 +47,18 @@ def payload_of(line: dict[str, Any]) -> bytes:
     return b64decode(line["base64"], validate=True)
 
 
+class Process(Protocol):
+    """What the first line says of a process."""
+
+    key: int
+    id: str
+    born: int
+    definition: str
+    queue: str
+    owner: int | None
+    wake_at: int | None
+
+
 # --- lines of one process ------------------------------------------------------------------------------------
 # What every process has is written by hand: the JSON encoder takes several times as long for an object.
 
@@ -56,12 +68,12 @@ def line(op: str, **facts: Any) -> bytes:
     return frame(encode_json({"op": op, **facts}).encode())
 
 
-def creation_line(creation: Creation, born: int, owner: int | None) -> bytes:
+def process_line(process: Process) -> bytes:
     """How a file begins: what it is, who the process is, and how it starts."""
-    id_, definition, queue = map(encode_json, (creation.id, creation.definition, creation.queue))
+    id_, definition, queue = map(encode_json, (process.id, process.definition, process.queue))
     return MAGIC + frame(
-        f'{{"op":"process","id":{id_},"key":{creation.key},"born":{born},"definition":{definition},"queue":{queue},'
-        f'"owner":{_number(owner)},"wake_at":{_number(creation.wake_at)}}}'.encode()
+        f'{{"op":"process","id":{id_},"key":{process.key},"born":{process.born},"definition":{definition},'
+        f'"queue":{queue},"owner":{_number(process.owner)},"wake_at":{_number(process.wake_at)}}}'.encode()
     )
 
 

@@ -238,13 +238,16 @@ class FilesystemStorage:
         """Records with ``seq > after``."""
         store, _ = self._usable()
         return await self._read(
-            lambda state: store.journals.read(state.entries[key], after)[0] if key in state.entries else []
+            lambda state: store.journals.read(state.entries[key], after)[0] if key in state.entries else [],
+            of_files=True,
         )
 
     async def inbox(self, key: int) -> Sequence[InboxItem]:
         """The inbox in order."""
         store, _ = self._usable()
-        return await self._read(lambda state: store.journals.inbox(state.entries[key]) if key in state.entries else [])
+        return await self._read(
+            lambda state: store.journals.inbox(state.entries[key]) if key in state.entries else [], of_files=True
+        )
 
     async def rows(
         self,
@@ -276,9 +279,9 @@ class FilesystemStorage:
             lambda: store.write(function, durably=durably, announced=announced, afterwards=afterwards)
         )
 
-    async def _read(self, function: Callable[[State], _T]) -> _T:
+    async def _read(self, function: Callable[[State], _T], *, of_files: bool = False) -> _T:
         store, writer = self._usable()
-        return await writer.run(lambda: store.read(function))
+        return await writer.run(lambda: store.read(function, of_files=of_files))
 
     def _lease_time(self, ahead: float = 0.0) -> int:
         return round((self._lease_clock() + ahead) * 1e6)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
-from durable.errors import StorageError
+from durable.errors import CorruptJournal, StorageError
 from durable_storage.filesystem import index
 from durable_storage.filesystem.entry import Entry
 from durable_storage.filesystem.failures import translated
@@ -49,6 +49,7 @@ class Store:
         self.log = Log(layout)
         self._mutex = threading.RLock()
         self.unindexed = 0
+        self._is_checked = False  # whether the journal files were looked at, or only the index of them
         self._changed_by_others = False
         self._seen_changes = self.lock.changes()
 
@@ -62,7 +63,7 @@ class Store:
                 if not self.layout.segments():
                     self.log.begin(head_of(State()))
                     self.log.close()
-            self.load()
+            self.load(checking=False)
 
     def close(self) -> None:
         """Let go of everything."""
@@ -70,10 +71,14 @@ class Store:
         self.files_lock.release()
         self.lock.release()
 
-    def load(self) -> None:
-        """Build the state from the files and the log. Commits of others go on meanwhile, checkpoints do not."""
+    def load(self, *, checking: bool = True) -> None:
+        """
+        Build the state from the files and the log. Commits of others go on meanwhile, checkpoints do not.
+
+        With *checking* False, the index may do for the files: enough for listings.
+        """
         with self.files_lock:
-            files = index.load(self.layout, self.journals)
+            files = index.load(self.layout, self.journals, checking=checking)
             state, log = files.state, Log(self.layout)
             enter(state, log, self.layout.first_segment())
             follow(state, log, locked=False)
@@ -81,7 +86,8 @@ class Store:
                 follow(state, log, locked=True)
                 log.cut()
                 self.log.close()
-                self.state, self.log, self.unindexed = state, log, files.read
+                self.state, self.log, self.unindexed = state, log, files.unindexed
+                self._is_checked = files.is_checked
                 for loaded in files.suspects:
                     self._settle(loaded)
                 renewed = {journal_name(state.entries[key].id) for key in state.dirty}
@@ -108,6 +114,8 @@ class Store:
 
     def catch_up(self) -> bool:
         """Read what others have written; False if everything has to be read again (`load`)."""
+        if not self._is_checked:
+            return False
         try:
             with self._mutex:
                 follow(self.state, self.log, locked=False)
@@ -115,11 +123,26 @@ class Store:
             return False
         return True
 
+    def has_work(self) -> bool:
+        """Whether the journal files may lack something; surely not, if index and log have told of nothing."""
+        try:
+            with self._mutex:
+                follow(self.state, self.log, locked=False)
+                return self._is_checked or bool(self.state.dirty or self.state.purged)
+        except Outdated:
+            return True
+
     # --- transactions
 
-    def read(self, function: Callable[[State], _T]) -> _T:
-        """Run *function* on the state as the log has it now, without holding up those who write."""
+    def read(self, function: Callable[[State], _T], *, of_files: bool = False) -> _T:
+        """
+        Run *function* on the state as the log has it now, without holding up those who write.
+
+        ``of_files`` says that it reads journal files, too.
+        """
         with translated(self.layout.directory):
+            if of_files and not self._is_checked:
+                self.load()
             while True:
                 try:
                     with self._mutex:
@@ -127,6 +150,9 @@ class Store:
                         return function(self.state)
                 except Outdated:
                     self.load()
+                except CorruptJournal:
+                    if not self.log.has_more():
+                        raise  # else a checkpoint may have replaced the file of a process that has restarted since
 
     def write(
         self,
@@ -149,7 +175,7 @@ class Store:
             StorageError: Nothing was written.
         """
         with self._writing():
-            changes = Changes(self.state)
+            changes = Changes(self.state, self.journals)
             result = function(changes)
             if not changes.is_empty():
                 parts = changes.parts()
@@ -175,6 +201,8 @@ class Store:
                 self.load()
 
     def _is_up_to_date(self) -> bool:
+        if not self._is_checked:
+            return False
         try:
             follow(self.state, self.log, locked=True)
         except Outdated:

@@ -18,6 +18,7 @@ from durable.storage import Creation, InboxItem, Mail, Restart, Status
 from durable_storage.filesystem import lines
 from durable_storage.filesystem.entry import Chunk, Entry
 from durable_storage.filesystem.frames import read_frames
+from durable_storage.filesystem.journals import Journals
 from durable_storage.filesystem.layout import journal_name
 from durable_storage.filesystem.log import Part, Transaction
 from durable_storage.filesystem.sessions import Session
@@ -27,8 +28,9 @@ from durable_storage.filesystem.state import Purged, State
 class Changes:
     """The changes of one transaction to *state*, which stays as it is until they are installed."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, journals: Journals) -> None:
         self.state = state
+        self._journals = journals
         self.head: dict[str, Any] = {}
         self._stamp = state.stamp
         self._entries: dict[int, Entry] = {}
@@ -87,7 +89,7 @@ class Changes:
         entry = Entry(creation.key, creation.id, born, creation.definition, creation.queue, owner, creation.wake_at)
         self._entries[entry.key] = self._created[entry.id] = entry
         self._lines[entry.key] = []
-        self._add(entry, lines.creation_line(creation, born, owner))
+        self._add(entry, lines.process_line(entry))
         self.append(entry.key, creation.record)
 
     def append(self, key: int, record: Record) -> None:
@@ -122,12 +124,30 @@ class Changes:
         self._add(entry, lines.progress_line(progress))
 
     def restart(self, restart: Restart) -> None:
-        """Its next life begins, with a journal of its own."""
-        entry = self._touch(restart.key)
-        entry.restart(restart.definition, restart.queue)
-        self._add(entry, lines.line("restart", definition=restart.definition, queue=restart.queue))
+        """Its next life begins, in a file of its own, so that no file grows for ever; what is in its inbox moves."""
+        old = self._touch(restart.key)
+        kept = self._journals.inbox_lines(self._as_written(old))
+        entry = Entry(old.key, old.id, self.stamp(), restart.definition, restart.queue, old.owner, old.wake_at)
+        self._entries[entry.key] = entry
+        if entry.id in self._created:
+            self._created[entry.id] = entry
+        self._lines[entry.key] = []
+        self._add(entry, lines.process_line(entry))
+        restored = lines.line("restart", mail=old.mail, created_at=old.created_at, wake_at=old.wake_at)
+        for line in (*kept, restored):
+            length = len(line)
+            _, _, payload = next(read_frames(line))
+            entry.apply(lines.read_line(payload), length)
+            self._lines[entry.key].append(line)
         for record in restart.records:
             self.append(restart.key, record)
+
+    def _as_written(self, entry: Entry) -> Entry:
+        """The entry with what this transaction has added to its file, so that it can be read."""
+        added = b"".join(self._lines[entry.key])
+        written = entry.clone()
+        written.pending = (*entry.pending, Chunk(0, entry.length - len(added), added))
+        return written
 
     def park(self, key: int, wake_at: int | None) -> None:
         """Its owner lets go of it."""

@@ -24,6 +24,8 @@ from durable.errors import StorageError, UnsupportedFilesystem
 
 try:
     import fcntl
+
+    from durable_storage.local import waiting
 except ImportError as error:  # pragma: no cover (Windows)
     raise StorageError(
         "Stores on a disk need POSIX file locks, which this system does not have",
@@ -90,7 +92,9 @@ class StoreLock:
     def __enter__(self) -> None:
         self._thread_lock.acquire()
         try:
-            _lock(self._descriptor, fcntl.LOCK_EX)
+            if not _try_lock(self._descriptor):
+                with waiting.watch.over(self.path, self._descriptor):
+                    _lock(self._descriptor, fcntl.LOCK_EX)
         except BaseException:
             self._thread_lock.release()
             raise
@@ -183,6 +187,14 @@ class SessionFiles:
         return os.path.join(self._directory, str(session))
 
 
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False  # somebody has it, or the second, blocking try will tell what is wrong
+    return True
+
+
 def _lock(descriptor: int, operation: int) -> None:
     while True:
         try:
@@ -213,6 +225,7 @@ def _start_child() -> None:
         os.close(descriptor)
     _store_locks.clear()
     _session_files.clear()
+    waiting.forget_all()
 
 
 os.register_at_fork(after_in_child=_start_child)
