@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
+from contextvars import copy_context
 from datetime import timedelta
 from secrets import randbits
 from types import TracebackType
@@ -31,6 +32,7 @@ from durable.errors import (
 from durable.handle import Handle, HistoryEntry, ProcessStatus, history_entry, picture
 from durable.invocation import Invocation
 from durable.journal import ID_LIMIT, Record, check_name
+from durable.observer import Observer, guarded
 from durable.process import Event
 from durable.storage import (
     ENDED,
@@ -61,6 +63,7 @@ class ProcessClient:
         codec: Turns values into bytes and back; the same for all who use one store.
         payload_limit: Longest encoded value in bytes.
         clock: Where the time comes from; another one only in tests.
+        observer: Hears what happens: `durable.telemetry.Telemetry`, or an `Observer` of yours.
 
     Raises:
         UnknownScheme: No provider for the URL. On entering: `StorageError` and its kinds.
@@ -73,19 +76,21 @@ class ProcessClient:
         codec: Codec | None = None,
         payload_limit: int = PAYLOAD_LIMIT,
         clock: Clock | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._storage = open_storage(url) if isinstance(url, str) else url
         self._codec: Codec = MessagePackCodec() if codec is None else codec
         self._payloads = Payloads(self._codec, payload_limit)
         self._clock: Clock = SystemClock() if clock is None else clock
         self._starting = Starting(self._codec, self._clock, self._payloads, randbits(12))
+        self._observer = None if observer is None else guarded(observer)
         self._is_open = False
         self._writer: Writer
         self._endings: Endings
 
     async def __aenter__(self) -> Self:
         await self._storage.open()
-        self._writer = Writer(self._storage, None, _never_lost)
+        self._writer = Writer(self._storage, None, _never_lost, self._observer)
         self._endings = Endings(self._storage)
         self._is_open = True
         return self
@@ -133,8 +138,11 @@ class ProcessClient:
 
     async def _write_creation(self, creation: Creation) -> ProcessRow | None:
         created: asyncio.Future[ProcessRow | None] = asyncio.get_running_loop().create_future()
+        started = self._tells_start(creation)
 
         def answer(row: ProcessRow | None, error: BaseException | None) -> None:
+            if started is not None and row is None and error is None:
+                started(False)
             if created.done():
                 return
             if error is None:
@@ -144,6 +152,14 @@ class ProcessClient:
 
         self._writer.create(creation, answer)
         return await created
+
+    def _tells_start(self, creation: Creation) -> Callable[[bool], None] | None:
+        """What tells the observer, in the context of this call, that the process has started; whether here."""
+        observer = self._observer
+        if observer is None:
+            return None
+        context = copy_context()
+        return lambda here: context.run(observer.process_started, creation, creation.record, here=here)
 
     async def _check_same(self, invocation: Invocation[Any], payload: bytes, taken: ProcessRow) -> None:
         first = (await self._storage.journal(taken.key))[0]

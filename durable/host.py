@@ -22,8 +22,10 @@ from durable.client import PAYLOAD_LIMIT, ProcessClient
 from durable.codec import Codec
 from durable.errors import HostBusy, HostClosed, InvalidDefinition, StorageError
 from durable.handle import ProcessStatus, picture, read_progress
+from durable.housekeeping import Housekeeper, Retention
 from durable.invocation import AnyDefinition, Invocation
 from durable.journal import Record
+from durable.observer import Observer
 from durable.storage import JournalStorage, MailKind, ProcessRow, Status
 
 logger = logging.getLogger("durable.host")
@@ -47,10 +49,12 @@ class ProcessHost(ProcessClient):
         park_after: How long a process waits in memory before it is parked.
         threads: How many sync actions may run at the same time.
         grace: How long leaving waits for running actions.
-        codec, payload_limit, clock: As for `ProcessClient`.
+        retention: What becomes of processes that have ended, done in the background; by default they stay for ever.
+        codec, payload_limit, clock, observer: As for `ProcessClient`.
 
     Raises:
         InvalidDefinition: Something in *definitions* is not a process function, or two have one name.
+        ImportError: Entering: an archive was asked for, and its extra is not installed.
     """
 
     def __init__(
@@ -69,8 +73,10 @@ class ProcessHost(ProcessClient):
         codec: Codec | None = None,
         payload_limit: int = PAYLOAD_LIMIT,
         clock: Clock | None = None,
+        retention: Retention | None = None,
+        observer: Observer | None = None,
     ) -> None:
-        super().__init__(url, codec=codec, payload_limit=payload_limit, clock=clock)
+        super().__init__(url, codec=codec, payload_limit=payload_limit, clock=clock, observer=observer)
         self._definitions = _by_name(definitions)
         own_queues = {definition.queue for definition in self._definitions.values()}
         self._queues = frozenset(own_queues if queues is None else queues)
@@ -81,6 +87,8 @@ class ProcessHost(ProcessClient):
         self._park_after = park_after.total_seconds()
         self._threads = threads
         self._grace = grace.total_seconds()
+        self._retention = retention
+        self._housekeeper: Housekeeper | None = None
         self._pending: set[str] = set()
         self._session: HostSession
         self._engine: Engine
@@ -96,6 +104,8 @@ class ProcessHost(ProcessClient):
         try:
             self._endings = Endings(self._storage)
             self._endings.owned = self._owns
+            if self._retention is not None:
+                self._housekeeper = Housekeeper(self._storage, self._retention, codec=self._codec, now=self._clock.now)
             await self._storage.resume_stalled(self._queues, self._clock.now())
             await self._begin_session()
         except BaseException:
@@ -104,6 +114,8 @@ class ProcessHost(ProcessClient):
         self._attached = self._clock.attach(self._is_quiet)
         self._is_open = True
         self._claims.begin()
+        if self._housekeeper is not None:
+            self._housekeeper.start()
         self._sweep()
         return self
 
@@ -111,6 +123,8 @@ class ProcessHost(ProcessClient):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._is_open = False
+        if self._housekeeper is not None:
+            await self._housekeeper.stop()
         if self._recovering is not None:
             self._recovering.cancel()
             await asyncio.wait([self._recovering])
@@ -122,6 +136,7 @@ class ProcessHost(ProcessClient):
         self._engine.close()
         cleanly = await self._write_the_rest()
         self._writer.close()
+        self._engine.written()
         self._attached.cancel()
         await self._endings.close()
         await self._session.end(cleanly=cleanly)
@@ -149,7 +164,7 @@ class ProcessHost(ProcessClient):
         self._session = HostSession(self._storage, self._name, self._lease, self._lost)
         session = await self._session.begin()  # the last thing that may fail: from here on its lease is renewed
         self._starting.salt = session
-        self._writer = Writer(self._storage, session, self._lost)
+        self._writer = Writer(self._storage, session, self._lost, self._observer)
         self._engine = Engine(
             self._definitions,
             self._codec,
@@ -164,6 +179,7 @@ class ProcessHost(ProcessClient):
             new_key=self._starting.new_key,
             changed=self._changed,
             wanted=self._want,
+            observer=self._observer,
         )
         self._session.renewed = self._engine.lease_renewed
         self._claims = Claims(
@@ -177,8 +193,11 @@ class ProcessHost(ProcessClient):
         logger.error(
             "Session %d of host %s is over; it begins another, its processes go on", self._session.id, self._name
         )
+        if self._observer is not None:
+            self._observer.session_lost(self._session.id)
         self._engine.close()
         self._writer.close()
+        self._engine.written()
         self._recovering = asyncio.create_task(self._recover(), name="durable: begin another session")
 
     async def _recover(self) -> None:
@@ -227,10 +246,13 @@ class ProcessHost(ProcessClient):
         creation = self._starting.creation(invocation, id, payload, owned=here)
         engine.expected += here
         created: asyncio.Future[ProcessRow | None] = asyncio.get_running_loop().create_future()
+        started = self._tells_start(creation)
 
         def answer(row: ProcessRow | None, error: BaseException | None) -> None:
             engine.expected -= here
             if error is None and row is None:
+                if started is not None:
+                    started(here and not engine.draining)
                 if here:
                     engine.begin(creation.key, id, definition, creation.record)
                 else:

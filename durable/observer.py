@@ -58,7 +58,9 @@ class Observer:
 
     def process_started(self, process: Observed, record: Record, *, here: bool) -> None:
         """
-        A new process is on storage; *record* is its first. Called in the context of who started it.
+        A new process is on storage; *record* is its first.
+
+        Called in the context of who started it; in an empty one if that is a process, of which it is a child.
 
         Args:
             here: It is in the memory of this host and runs; otherwise it is claimed by whoever comes first.
@@ -68,7 +70,11 @@ class Observer:
         """A process was claimed, with its journal so far: parked, left over, or never run yet (one record)."""
 
     def process_restarted(self, process: Observed, record: Record) -> None:
-        """Its next life has begun under the same id, still in memory here; *record* is the first of its new journal."""
+        """
+        Its next life has begun under the same id, still in memory here; *record* is the first of its new journal.
+
+        *process* is the life that is over; the definition of the next one, which may be another, is the record's name.
+        """
 
     def process_parked(self, process: Observed, wake_at: int | None) -> None:
         """It left memory to wait; *wake_at*: when it wants to run by itself."""

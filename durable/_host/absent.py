@@ -17,6 +17,7 @@ from durable._kernel.started import NO_LINEAGE, Lineage, decode_started
 from durable.codec import Codec
 from durable.errors import DurableError
 from durable.journal import Kind, Record
+from durable.observer import Observed, Observer
 from durable.storage import Claim, End, MailKind, Park, Stall, Status
 
 logger = logging.getLogger("durable.host")
@@ -45,6 +46,7 @@ class Absent:
     Args:
         changed: Called with the id of a process that was settled, and its last record if it has ended.
         wanted: Called when there may be something to claim.
+        observer: Hears what becomes of them; must not raise.
     """
 
     def __init__(
@@ -54,12 +56,14 @@ class Absent:
         writer: Writer,
         changed: Callable[[str, Record | None], object],
         wanted: Callable[[], object],
+        observer: Observer | None,
     ) -> None:
         self._codec = codec
         self._clock = clock
         self._writer = writer
         self._changed = changed
         self._wanted = wanted
+        self._observer = observer
 
     def terminate(self, claim: Claim, reason: str) -> None:
         """End it as it is; what is in its inbox goes with it."""
@@ -74,8 +78,11 @@ class Absent:
         def settled(held: bool) -> None:
             if held:  # mail came meanwhile: look at all of it, with the process claimed afresh
                 self.give_back(row.key, row.mail + 1)
-            else:
-                self._changed(row.id, record)
+                return
+            if self._observer is not None:
+                self._observer.process_resumed(row, claim.records)
+                self._observer.process_ended(row, record)
+            self._changed(row.id, record)
 
         self._writer.settle(change, settled, self._left, mails)
 
@@ -85,9 +92,12 @@ class Absent:
         except DurableError:
             return NO_LINEAGE  # of another codec: its parent could not read how it ended either
 
-    def stall(self, key: int, id: str, mail: int, error: DurableError) -> None:
+    def stall(self, process: Observed, mail: int, error: DurableError) -> None:
         """Mark it as stalled; its journal and its inbox stay as they are. *mail*: how much of it is known."""
-        logger.error("Process %r is stalled: %s", id, error, extra={"process_id": id, "reason": str(error)})
+        key, id, reason = process.key, process.id, str(error)
+        logger.error("Process %r is stalled: %s", id, reason, extra={"process_id": id, "reason": reason})
+        if self._observer is not None:
+            self._observer.process_stalled(process, reason)
 
         def settled(held: bool) -> None:
             if held:  # perhaps the request to try again
@@ -95,7 +105,7 @@ class Absent:
             else:
                 self._changed(id, None)
 
-        self._writer.settle(Stall(key, str(error), mail), settled, self._left)
+        self._writer.settle(Stall(key, reason, mail), settled, self._left)
 
     def give_back(self, key: int, mail: int) -> None:
         """Let go of it, to be claimed afresh. How much mail came is not known: count on until it is right."""

@@ -23,6 +23,7 @@ from durable._host.tasks import start_task
 from durable._host.threads import Threads
 from durable._host.timers import Timer, Timers
 from durable._kernel.commands import RunAction
+from durable.observer import Observed, Observer, Outcome
 from durable.step import Step, _current
 
 logger = logging.getLogger("durable.host")
@@ -30,10 +31,8 @@ logger = logging.getLogger("durable.host")
 _PATIENCE = 10_000_000  # microseconds until an action that was told to stop, and has not, is named in a warning
 
 
-class Owner(Protocol):
+class Owner(Observed, Protocol):
     """The resident whose actions these are."""
-
-    id: str
 
     def life(self) -> int:
         """Which life of the process it is; each has its own idempotency keys."""
@@ -91,8 +90,15 @@ class Actions:
     """
 
     def __init__(
-        self, timers: Timers, now: Callable[[], int], may_start: Callable[[], bool], threads: int, name: str
+        self,
+        timers: Timers,
+        now: Callable[[], int],
+        may_start: Callable[[], bool],
+        threads: int,
+        name: str,
+        observer: Observer | None,
     ) -> None:
+        self._observer = observer
         self._timers = timers
         self._now = now
         self._may_start = may_start
@@ -109,6 +115,8 @@ class Actions:
         self.running.add(attempt)
         context = self._context.copy()
         context.run(_current.set, step)
+        if self._observer is not None:
+            context.run(self._observer.action_started, owner, step)
         if runs_on_loop(command.action):
             if _timeout(command) is not None:
                 self._set_timer(attempt)
@@ -250,6 +258,8 @@ class Actions:
         self.running.discard(attempt)
         if attempt.timer is not None:
             attempt.timer.cancel()
+        if self._observer is not None:
+            self._observer.action_ended(attempt.step, _outcome(attempt, error), error)
         if attempt.let_go:
             attempt.owner.action_gone()
         elif type(error) is _NotBegun:
@@ -310,7 +320,8 @@ class _NotBegun(BaseException):
 
 
 class _Nobody:
-    id = "(let go)"
+    key = 0
+    id = definition = "(let go)"
 
     def life(self) -> int:
         return 1
@@ -324,6 +335,14 @@ class _Nobody:
 
 
 _NOBODY = _Nobody()
+
+
+def _outcome(attempt: Attempt, error: BaseException | None) -> Outcome:
+    if type(error) is _NotBegun:
+        return Outcome.NOT_BEGUN
+    if attempt.let_go or attempt.owner is _NOBODY:
+        return Outcome.LET_GO
+    return Outcome.DONE if error is None else Outcome.FAILED
 
 
 def _timeout(command: RunAction) -> timedelta | None:

@@ -114,9 +114,6 @@ class Claims:
         now = monotonic()
         self._spacing = min(self._spacing * 2, _SPACING_TO) if now - self._looked < _QUIET_WHILE else _SPACING_FROM
         self._looked = now
-        if monotonic() - self._buried >= _BURY_EVERY:
-            self._buried = monotonic()
-            await self._storage.bury()
         items = await self._storage.collect(self._session)
         if items:
             self._spacing = _SPACING_FROM
@@ -125,10 +122,17 @@ class Claims:
         if room <= 0:
             await self._call(lambda: engine.parking.sweep(_AT_ONCE))
             return engine.room() > 0  # what was found to be unparkable counts no more
-        if await self._claim(room) >= room:
+        if await self._claim(room) >= room or await self._bury():
             return True
         await self._set_alarm()
         return False
+
+    async def _bury(self) -> bool:
+        """Bury the dead from time to time, behind what is urgent; whether they have left something to claim."""
+        if monotonic() - self._buried < _BURY_EVERY:
+            return False
+        self._buried = monotonic()
+        return await self._storage.bury() > 0
 
     async def _claim(self, room: int) -> int:
         engine = self._engine

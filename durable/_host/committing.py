@@ -12,13 +12,15 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
+from time import monotonic
 
 from durable._host.collector import Collector
 from durable._host.deliveries import Deliveries
 from durable._host.round import Refused, Round
 from durable._host.tasks import start_task
 from durable.errors import CorruptJournal, DurableError, NotOwned, ProcessExists, SessionLost, StorageError
-from durable.storage import Answer, BatchResult, JournalStorage
+from durable.observer import Observer
+from durable.storage import Answer, Batch, BatchResult, JournalStorage
 
 logger = logging.getLogger("durable.host")
 
@@ -32,12 +34,21 @@ class Committing:
     Args:
         session: The fence of every batch; None for a client.
         lost: Called once when the session cannot go on: it is dead, or what the store answered is not known.
+        observer: Hears of every batch; must not raise.
     """
 
-    def __init__(self, storage: JournalStorage, session: int | None, lost: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        storage: JournalStorage,
+        session: int | None,
+        lost: Callable[[], object],
+        observer: Observer | None = None,
+    ) -> None:
         self._storage = storage
         self._session = session
         self._lost = lost
+        self._observer = observer
+        self._sent_at = 0.0
         self._loop = asyncio.get_running_loop()
         self._round = Round(session)
         self._number = 0
@@ -99,6 +110,7 @@ class Committing:
             round, self._round = self._round, Round(self._session)
         else:
             return
+        self._sent_at = monotonic()
         self._committing = committing = self._commit_again(round) if round.batch.number else self._commit(round)
         if isinstance(committing, Answer):
             committing.listener = partial(self._committed, round)
@@ -126,6 +138,8 @@ class Committing:
                 task.exception()
             return
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if self._observer is not None:
+            self._observe(self._observer, round.batch, error)
         if error is None:
             self._retry_in = _RETRY_FROM
             self._deliveries.add(round.deliver(task.result()))
@@ -143,6 +157,13 @@ class Committing:
         if self._queue or not self._round.is_empty():
             self._want()
         self._tell_idle()
+
+    def _observe(self, observer: Observer, batch: Batch, error: BaseException | None) -> None:
+        seconds = monotonic() - self._sent_at
+        if error is None or isinstance(error, _AnswerLost):
+            observer.batch_committed(batch, seconds)
+        else:
+            observer.batch_failed(batch, seconds, error)
 
     def _delivered(self) -> None:
         if self._scheduled is not None and self._committing is None and self._retry is None:

@@ -38,11 +38,13 @@ class Engine(Intake):
             logger.warning("Process %r ended, and: %s", resident.id, note, extra={"process_id": resident.id})
         resident.execution.close()
         self._remove(resident)
+        if self.observer is not None:
+            self.observer.process_ended(resident, record)
         self._changed(resident.id, record)
         if resident.execution.kin is not None:
             self.wanted()  # its parent may be here, and has mail
 
-    def stalled(self, resident: Resident, held: bool) -> None:
+    def stalled(self, resident: Resident, reason: str, held: bool) -> None:
         """It is marked as stalled, or mail came first, which may be the request to try again."""
         if held:
             self._catch_up(resident)
@@ -50,6 +52,8 @@ class Engine(Intake):
             return
         resident.let_go()
         self._remove(resident)
+        if self.observer is not None:
+            self.observer.process_stalled(resident, reason)
         self._changed(resident.id, None)
 
     def released(self, resident: Resident, held: bool) -> None:
@@ -58,6 +62,8 @@ class Engine(Intake):
             self._catch_up(resident)
             return
         self._remove(resident)
+        if self.observer is not None:
+            self.observer.process_released(resident)
         self._changed(resident.id, None)
         self.wanted()
 
@@ -66,8 +72,10 @@ class Engine(Intake):
         if self.residents.get(resident.key) is not resident:
             return  # it has heard so already
         self._drop(resident)
-        if not isinstance(error, NotOwned):  # else whoever owns it now goes on with it
-            self._absent.stall(resident.key, resident.id, resident.mail, error)
+        if not isinstance(error, NotOwned):
+            self._absent.stall(resident, resident.mail, error)
+        elif self.observer is not None:  # whoever owns it now goes on with it
+            self.observer.process_released(resident)
         self._changed(resident.id, None)
 
     def _park(self, resident: Resident) -> None:
@@ -84,6 +92,8 @@ class Engine(Intake):
         resident.stop_actions()
         resident.let_go()
         self._remove(resident)
+        if self.observer is not None:
+            self.observer.process_parked(resident, change.wake_at)
         self._changed(resident.id, None)
         if change.wake_at is not None:
             self.wanted()
@@ -110,10 +120,17 @@ class Engine(Intake):
         self.watchdog.close()
         self.timers.close()
         self.actions.close()
-        residents = list(self.residents.values())
+        self._let_go.update(self.residents)
         self.residents.clear()
         self.by_id.clear()
-        for resident in residents:
+        for resident in list(self._let_go.values()):
             resident.departed = True
             resident.let_go()
             self._changed(resident.id, None)
+
+    def written(self) -> None:
+        """After `close`, when nothing is written any more: whatever has not ended, parked or stalled is gone now."""
+        let_go, self._let_go = self._let_go, {}
+        for resident in let_go.values():
+            if self.observer is not None:
+                self.observer.process_released(resident)

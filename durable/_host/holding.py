@@ -28,6 +28,7 @@ from durable._kernel.execution import Execution
 from durable.codec import Codec
 from durable.invocation import AnyDefinition
 from durable.journal import Record
+from durable.observer import Observer
 from durable.storage import Claim, InboxItem
 
 logger = logging.getLogger("durable.host")
@@ -44,6 +45,7 @@ class Holding(Surroundings):
         changed: Called with the id of a process whose progress or end somebody may wait for; with the last record if
             it has ended here.
         wanted: Called when there may be something to claim or collect.
+        observer: Hears what becomes of each process; must not raise.
     """
 
     def __init__(
@@ -62,7 +64,9 @@ class Holding(Surroundings):
         new_key: Callable[[], int],
         changed: Callable[[str, Record | None], object],
         wanted: Callable[[], object],
+        observer: Observer | None,
     ) -> None:
+        self.observer = observer
         self.definitions = definitions
         self.codec = codec
         self.clock = clock
@@ -70,7 +74,7 @@ class Holding(Surroundings):
         self.payloads = payloads
         self.reports = Reports(codec, writer, lambda id: changed(id, None))
         self.timers = Timers(clock)
-        self.actions = Actions(self.timers, clock.now, self._is_sure, threads, "durable-action")
+        self.actions = Actions(self.timers, clock.now, self._is_sure, threads, "durable-action", observer)
         self.watchdog = Watchdog()
         self.residents: dict[int, Resident] = {}
         self.by_id: dict[str, Resident] = {}
@@ -84,9 +88,10 @@ class Holding(Surroundings):
         self._queues = queues
         self._new_key = new_key
         self._held_back: dict[Resident, None] = {}
+        self._let_go: dict[int, Resident] = {}  # when the host left, and may still end, park or stall
         self._early: dict[int, list[InboxItem]] = {}  # mail for processes that are just coming or going
         self._adoption = Adoption(self._adopt, lambda: not self.draining)
-        self._absent = Absent(codec, clock, writer, changed, wanted)
+        self._absent = Absent(codec, clock, writer, changed, wanted, observer)
         atexit.register(self.abandon)
 
     # --- who is here ---
@@ -100,6 +105,7 @@ class Holding(Surroundings):
     def _remove(self, resident: Resident) -> None:
         self.parking.stir(resident)
         self.residents.pop(resident.key, None)
+        self._let_go.pop(resident.key, None)
         if self.by_id.get(resident.id) is resident:
             del self.by_id[resident.id]
         self.reports.forget(resident.key)

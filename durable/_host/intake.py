@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextvars import Context
 
 from durable._host.absent import reason_to_terminate
 from durable._host.holding import Holding
@@ -43,6 +44,10 @@ class Intake(Holding):
 
     def child_created(self, creation: Creation) -> None:
         """It is durable, and its parent knows."""
+        if self.observer is not None:
+            here = creation.owned and not self.draining
+            # The context of this call is that of whatever happened to come into the batch first.
+            Context().run(self.observer.process_started, creation, creation.record, here=here)
         if creation.owned:
             self.expected -= 1
             self.begin(creation.key, creation.id, self.definitions[creation.definition], creation.record)
@@ -71,9 +76,11 @@ class Intake(Holding):
             resident = self.residents.get(row.key)
             if resident is not None:
                 self._drop(resident)
-            self._absent.stall(row.key, row.id, row.mail, problems.not_adopted(row.id, error))
+            self._absent.stall(row, row.mail, problems.not_adopted(row.id, error))
 
     def _recover(self, resident: Resident, claim: Claim) -> None:
+        if self.observer is not None:
+            self.observer.process_resumed(resident, claim.records)
         commands = self._replay(resident, claim.records, claim.row.mail - len(claim.inbox))
         reason = resident.receive(claim.inbox)
         if reason is not None:
@@ -103,7 +110,7 @@ class Intake(Holding):
             known=", ".join(sorted(self.definitions)),
             fix=f"add {row.definition!r} to the definitions of a host (or `name=` the renamed function), then deploy",
         )
-        self._absent.stall(row.key, row.id, row.mail, error)
+        self._absent.stall(row, row.mail, error)
 
     # --- the next life of one that was here ---
 
@@ -113,8 +120,12 @@ class Intake(Holding):
             logger.warning("Process %r restarted, and: %s", before.id, note, extra={"process_id": before.id})
         before.execution.close()
         self._remove(before)
+        if self.observer is not None:
+            self.observer.process_restarted(before, restart.records[0])
         definition = self.definitions.get(restart.definition)
         if definition is None or restart.queue not in self._queues or self.draining:
+            if self.observer is not None:
+                self.observer.process_released(before)
             self._absent.give_back(before.key, before.mail)
         else:
             resident = self._resident(before.key, before.id, definition)

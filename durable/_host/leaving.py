@@ -124,7 +124,7 @@ class Leaving(Parenting):
         logger.error("Process %r is stalled: %s", self.id, command.error, extra=facts)
         self.stop_actions()
         change = StallChange(self.key, str(command.error), self.mail)
-        self.engine.writer.settle(change, lambda held: self.engine.stalled(self, held), self.refused)
+        self.engine.writer.settle(change, lambda held: self.engine.stalled(self, change.reason, held), self.refused)
 
     def _finish(self, command: End | Restart) -> None:
         self._end = self.engine.payloads.within_limit(command, self.id)

@@ -59,7 +59,10 @@ class Timing(Appending):
 
     def _ring(self, kind: Kind, name: str) -> None:
         if self._timers:
-            self._timers.pop(("", True) if kind is Kind.CANCEL else (name, kind is Kind.ALARM), None)
+            timer = self._timers.pop(("", True) if kind is Kind.CANCEL else (name, kind is Kind.ALARM), None)
+            observer = self.engine.observer
+            if observer is not None and timer is not None:
+                observer.timer_fired(self, (self.engine.clock.now() - timer.due) / 1_000_000)
         if self.leaving:
             self._missed = [*(self._missed or ()), (kind, name)]
         elif kind is Kind.CANCEL:

@@ -20,6 +20,7 @@ class Writer(Committing):
     Args:
         session: The fence of every batch; None for a client.
         lost: Called once when the session cannot go on: it is dead, or what the store answered is not known.
+        observer: Hears of every batch; must not raise.
     """
 
     # --- processes and their records ---

@@ -24,6 +24,11 @@ logger = logging.getLogger("durable.telemetry")
 _SCOPE = "durable"
 
 
+class _Stay(NamedTuple):
+    definition: str
+    started_at: int
+
+
 class _Attempt(NamedTuple):
     definition: str
     begun: float
@@ -48,7 +53,7 @@ class Telemetry(Observer):
         if self._traces is None:
             logger.info("No tracer provider of the OpenTelemetry SDK is set: processes are measured and not traced")
         self._metrics = Metrics((meter_provider or metrics.get_meter_provider()).get_meter(_SCOPE))
-        self._started_at: dict[int, int] = {}  # of what is in memory here: process key → microseconds
+        self._stays: dict[int, _Stay] = {}  # what is in memory here, by process key
         self._attempts: dict[Step, _Attempt] = {}
 
     # --- processes ---
@@ -56,17 +61,17 @@ class Telemetry(Observer):
     def process_started(self, process: Observed, record: Record, *, here: bool) -> None:
         self._metrics.process_started(process.definition)
         if here:
-            self._enter(process, record.time)
+            self._enter(process.key, process.definition, record.time)
         if self._traces is not None:
             self._traces.started(process, record.time, here=here)
 
     def process_resumed(self, process: Observed, records: Sequence[Record]) -> None:
         self._metrics.process_resumed(process.definition)
-        self._enter(process, records[0].time)
+        self._enter(process.key, process.definition, records[0].time)
 
     def process_restarted(self, process: Observed, record: Record) -> None:
         self._end(process, record)
-        self._enter(process, record.time)
+        self._enter(process.key, record.name, record.time)
 
     def process_parked(self, process: Observed, wake_at: int | None) -> None:
         self._metrics.process_parked(process.definition)
@@ -87,20 +92,24 @@ class Telemetry(Observer):
         self._metrics.timer_fired(process.definition, lag)
 
     def _end(self, process: Observed, record: Record) -> None:
-        started_at = self._started_at.get(process.key, record.time)
+        stay = self._stays.get(process.key)
+        started_at = record.time if stay is None else stay.started_at
         seconds = (record.time - started_at) / 1_000_000
         self._metrics.process_ended(process.definition, outcome_of(record), seconds)
         if self._traces is not None:
             self._traces.ended(process, started_at, record)
 
-    def _enter(self, process: Observed, started_at: int) -> None:
-        if process.key not in self._started_at:
-            self._metrics.residents(process.definition, 1)
-        self._started_at[process.key] = started_at
+    def _enter(self, key: int, definition: str, started_at: int) -> None:
+        before = self._stays.pop(key, None)
+        self._stays[key] = _Stay(definition, started_at)
+        self._metrics.residents(definition, 1)
+        if before is not None:
+            self._metrics.residents(before.definition, -1)
 
     def _leave(self, process: Observed) -> None:
-        if self._started_at.pop(process.key, None) is not None:
-            self._metrics.residents(process.definition, -1)
+        stay = self._stays.pop(process.key, None)
+        if stay is not None:
+            self._metrics.residents(stay.definition, -1)
         if self._traces is not None:
             self._traces.left(process)
 
@@ -108,10 +117,10 @@ class Telemetry(Observer):
 
     def action_started(self, process: Observed, step: Step) -> None:
         self._metrics.action_started(process.definition)
-        started_at = self._started_at.get(process.key)
+        stay = self._stays.get(process.key)
         span = None
-        if self._traces is not None and started_at is not None:
-            span = self._traces.action_started(process, started_at, step)
+        if self._traces is not None and stay is not None:
+            span = self._traces.action_started(process, stay.started_at, step)
         self._attempts[step] = _Attempt(process.definition, monotonic(), span)
 
     def action_ended(self, step: Step, outcome: Outcome, error: BaseException | None) -> None:

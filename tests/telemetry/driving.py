@@ -26,7 +26,7 @@ class Process:
 
 
 def record(seq: int, kind: Kind, seconds: float = 0) -> Record:
-    return Record(seq, kind, "", b"", START + int(seconds * 1_000_000))
+    return Record(seq, kind, "ship" if kind is Kind.STARTED else "", b"", START + int(seconds * 1_000_000))
 
 
 STARTED = record(1, Kind.STARTED)
