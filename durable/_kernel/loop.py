@@ -139,7 +139,7 @@ class ProcessLoop(CountingLoop):
             check_order(caller.f_locals["fs"])
         return ProcessFuture(self)
 
-    def create_task(  # type: ignore[override]
+    def create_task(  # type: ignore[override, unused-ignore]  # needed below 3.13
         self, coro: Coroutine[Any, Any, Any], *, name: object = None, context: Context | None = None, **_eager: Any
     ) -> ProcessTask:
         if self._ready is None or events._get_running_loop() is not self:
