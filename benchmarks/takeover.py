@@ -16,12 +16,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 
 from benchmarks.report import Row, milliseconds
+from benchmarks.stores import Store
 from durable import Process, ProcessClient, ProcessHost, process
 from durable.storage import open_storage
-from tests.postgres_server import running
+from tests.postgres_server import with_options
 
 _LEASE = 2.0
 _ROUNDS = 5
@@ -52,14 +52,13 @@ async def _now() -> float:
     return time.monotonic()
 
 
-async def takeover(folder: Path) -> list[Row]:
+async def takeover(store: Store) -> list[Row]:
     """Pauses after a crash and after a clean shutdown; an event from elsewhere into a parked process."""
-    with running(folder / "pg", settings=()) as server:
-        url = server.url("postgres")
-        crash = await _pauses(url, signal.SIGKILL)
-        leaving = await _pauses(url, signal.SIGTERM)
-        listening = await _wake_ups(url)
-        polling = await _wake_ups(f"{url}?pooler=transaction&schema=polled")
+    url = store.url("takeover")
+    crash = await _pauses(url, signal.SIGKILL)
+    leaving = await _pauses(url, signal.SIGTERM)
+    listening = await _wake_ups(url)
+    polling = await _wake_ups(with_options(store.url("polled"), pooler="transaction"))
     listened, polled = statistics.median(listening), statistics.median(polling)
     return [
         Row(

@@ -270,3 +270,29 @@ class UnknownClass(DecodeError):
     """A value names a class that is not loaded; import its module or `register` it under its old name."""
 
     code = "D404"
+
+
+# --- D5: webhooks --------------------------------------------------------------------------------------------
+
+
+class WebhookFailed(DurableError):
+    """
+    An attempt failed in a way that may pass: no connection, 408, 429, 5xx. It is made again while the retry lasts.
+
+    Attributes:
+        retry_after: Seconds the target asked to be left alone for, or None.
+    """
+
+    code = "D501"
+
+
+class WebhookRefused(DurableError):
+    """The target will not take it, or may not be asked: another attempt would end the same way, so none is made."""
+
+    code = "D502"
+
+
+class InvalidSignature(DurableError, ValueError):
+    """What was received was not signed with the secret, was changed, or is too old."""
+
+    code = "D503"

@@ -69,7 +69,7 @@ HOT: dict[str, tuple[Any, dict[str, Any], set[str]]] = {
     "unflag": (sql.UNFLAG, {"session": 1, "keys": [1, 2], "mails": [0, 0]}, {"process_pkey"}),
     "changed": (sql.CHANGED, {"sessions": [1], "queues": [QUEUE], "before": 1}, {"process_owned", "process_due"}),
     "journal": (sql.JOURNAL, {"key": 7, "after": 0}, {"record_pkey"}),
-    "journals": (sql.JOURNALS, {"keys": [7, 8]}, {"record_pkey"}),
+    "contents": (sql.CONTENTS, {"keys": [7, 8]}, {"record_pkey", "inbox_by_process"}),
     "inbox": (sql.INBOX, {"key": 7}, {"inbox_by_process"}),
     "row": (sql.ROW, {"id": "id 7"}, {"process_id_key"}),
     "ended": (sql.ENDED_BEFORE, {"before": 5, "most": 10}, {"process_ended"}),

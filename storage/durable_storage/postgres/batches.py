@@ -35,9 +35,16 @@ _Column = Sequence[Any] | None
 
 
 class Calls:
-    """The statements that apply a batch in *schema*: of one record, of records only, and of anything."""
+    """
+    The statements that apply a batch in *schema*: of one record, of records only, and of anything.
 
-    def __init__(self, schema: str) -> None:
+    Args:
+        pooled: Whether connections have none of our settings, on which the first one relies.
+    """
+
+    def __init__(self, schema: str, *, pooled: bool) -> None:
+        self._pooled = pooled
+
         def call(function: str, width: int) -> str:
             return f"{schema}.{function}({', '.join(f'${place}' for place in range(1, 3 + width + 1))})"
 
@@ -57,7 +64,7 @@ class Calls:
         """
         if not _has_only_records(batch):
             return self._of_anything, _arguments(batch)
-        if len(batch.records) == 1:
+        if len(batch.records) == 1 and not self._pooled:
             [(key, record)] = batch.records
             return self._of_one, (key, *record)
         return self._of_records, (*_columns(2, _owned(batch, ())), *_records(batch))

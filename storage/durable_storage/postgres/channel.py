@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -19,11 +19,12 @@ import asyncpg
 
 from durable.errors import StorageError, StorageUnavailable
 from durable_storage.postgres.address import Address
+from durable_storage.postgres.direct import Turn, run_directly
 from durable_storage.postgres.failures import FAILURES, is_lost, is_undone, translate, unavailable
 
 _T = TypeVar("_T")
 Connection = asyncpg.Connection
-Work = Callable[[Connection], Awaitable[_T]]
+Work = Callable[[Connection], Coroutine[Any, Any, _T]]
 
 _logger = logging.getLogger("durable_storage.postgres")
 _PAUSE_FROM, _PAUSE_TO = 0.05, 1.0  # seconds between two tries to connect
@@ -51,6 +52,10 @@ class AnswerLost(Exception):
     """The connection was lost while a statement was under way: it may have been applied, or may be applied later."""
 
 
+class Undone(Exception):
+    """The server took back what was sent, because of what others did at that moment: it may be sent again at once."""
+
+
 class Channel:
     """
     One connection, and the order of those who use it.
@@ -63,7 +68,10 @@ class Channel:
         self._address = address
         self._connected = connected
         self._connection: Connection | None = None
-        self._turn = asyncio.Lock()
+        self._turn = Turn()
+        self._working: Connection | None = None  # with something under way on it, since then
+        self._since = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
         self._closed = False
         self._losses = 0  # in a row, with nothing done in between
         self.statements = 0  # sent until now, for who counts them
@@ -76,8 +84,11 @@ class Channel:
             StorageError, StorageUnavailable, StorageDenied: Why it does not work.
         """
         self.reopen()
-        async with self._turn:
+        await self._turn.wait()
+        try:
             self._connection = await self._try(asyncio.get_running_loop().time() + _FIRST_TRY)
+        finally:
+            self._turn.release()
 
     def reopen(self) -> None:
         """Connect again when somebody asks, after `close`."""
@@ -117,6 +128,31 @@ class Channel:
         finally:
             self._turn.release()
 
+    def begin_at_once(self, work: Work[_T], ended: Callable[[_T | None, BaseException | None], object]) -> bool:
+        """
+        Do *work* without a task, if the connection is there and free; otherwise nothing happens, and the answer is no.
+
+        *ended* hears, in a plain callback of the loop, what came out: an error is one that `once` raises, or `Undone`.
+        """
+        connection = self._connection
+        if connection is None or connection.is_closed() or not self._turn.take():
+            return False
+
+        def heard(done: _T | None, error: BaseException | None) -> None:
+            self._working = None
+            self._turn.release()
+            if error is None:
+                self._losses = 0
+            elif is_undone(error):
+                error = Undone()
+            elif isinstance(error, FAILURES):
+                error = self._failure(connection, error)
+            ended(done, error)
+
+        self._watch(connection)
+        run_directly(work(connection), heard)
+        return True
+
     async def fetch(self, text: str, *values: Any) -> Sequence[Any]:
         """The rows of a statement that may be executed twice."""
         return await self.run(lambda connection: connection.fetch(text, *values))
@@ -124,6 +160,9 @@ class Channel:
     async def close(self) -> None:
         """Close the connection; who still waits for it is told."""
         self._closed = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         connection, self._connection = self._connection, None
         if connection is not None and not connection.is_closed():
             try:
@@ -141,32 +180,58 @@ class Channel:
 
     async def _do(self, connection: Connection, work: Work[_T]) -> _T:
         for attempt in range(_UNDONE_TRIES):
-            self.statements += 1
+            self._watch(connection)
             try:
-                # Only an answer that never comes takes so long: somebody cut the line without telling.
-                async with asyncio.timeout(self._address.patience):
-                    done = await work(connection)
+                done = await work(connection)
                 self._losses = 0
                 return done
             except FAILURES as error:
                 if is_undone(error) and attempt + 1 < _UNDONE_TRIES:
                     await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))
                     continue
-                if is_lost(error):
-                    self._drop(connection)
-                    raise AnswerLost from error
-                raise translate(error, self._address.shown) from error
+                raise self._failure(connection, error) from error
+            finally:
+                self._working = None
         raise AssertionError("the last attempt returns or raises")
 
-    async def _wait_for_turn(self, deadline: float) -> None:
-        if not self._turn.locked():
-            await self._turn.acquire()  # at once, as most of the time
+    def _watch(self, connection: Connection) -> None:
+        """Something begins on *connection*. One timer serves many statements: making one for each is not cheap."""
+        loop = asyncio.get_running_loop()
+        self.statements += 1
+        self._working, self._since = connection, loop.time()
+        if self._alarm is None:
+            self._alarm = loop.call_later(self._address.patience, self._look)
+
+    def _look(self) -> None:
+        """Only an answer that never comes takes so long: somebody cut the line without telling."""
+        self._alarm = None
+        if self._working is None:
             return
+        loop, until = asyncio.get_running_loop(), self._since + self._address.patience
+        if loop.time() < until:
+            self._alarm = loop.call_at(until, self._look)
+        else:
+            self._working.terminate()
+
+    async def _wait_for_turn(self, deadline: float) -> None:
+        if self._turn.take():
+            return  # as most of the time
         try:
             async with asyncio.timeout_at(deadline):
-                await self._turn.acquire()
+                await self._turn.wait()
         except TimeoutError as error:
             raise unavailable(error, self._address.shown) from error
+
+    def _failure(self, connection: Connection, error: Exception) -> Exception:
+        """What *error* means for who has asked."""
+        failure: Exception
+        if is_lost(error):
+            self._drop(connection)
+            failure = AnswerLost()
+        else:
+            failure = translate(error, self._address.shown)
+        failure.__cause__ = error
+        return failure
 
     def _drop(self, connection: Connection) -> None:
         if self._connection is connection:

@@ -8,7 +8,7 @@ session that is declared dead while it claims owns something for a moment, and t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import asyncpg
@@ -25,6 +25,8 @@ _BEGIN = (
     "BEGIN ISOLATION LEVEL READ COMMITTED; "
     "SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL lock_timeout = '5s'"
 )
+
+_OF_RECORD = 5  # columns
 
 
 def session_lost(session: int) -> SessionLost:
@@ -83,15 +85,14 @@ class Claims:
         rows: list[ProcessRow] = []
         for values in sorted(taken, key=lambda values: (values[-1] or 0, values[0])):
             rows.append(process_row(tuple(values)[:-1]))
-        keys = [row.key for row in rows]
-        journals: dict[int, list[Record]] = {key: [] for key in keys}
-        for key, *record in await connection.fetch(self._statements[sql.JOURNALS].text, keys):
-            journals[key].append(journal_record(record))
-        inboxes: dict[int, list[InboxItem]] = {key: [] for key in keys}
-        for values in await connection.fetch(self._statements[sql.INBOXES].text, keys):
-            item = inbox_item(tuple(values))
-            inboxes[item.key].append(item)
-        return [Claim(row, journals[row.key], inboxes[row.key]) for row in rows]
+        contents: dict[int, tuple[list[Record], list[InboxItem]]] = {}
+        for key, *columns in await connection.fetch(self._statements[sql.CONTENTS].text, [row.key for row in rows]):
+            records, items = columns[:_OF_RECORD], columns[_OF_RECORD:]
+            contents[key] = (
+                [journal_record(record) for record in _rows(records)],
+                [inbox_item(item) for item in _rows(items)],
+            )
+        return [Claim(row, *contents[row.key]) for row in rows]
 
     async def _owns(self, session: int, key: int) -> bool:
         owns = self._statements[sql.OWNS]
@@ -133,3 +134,8 @@ class Claims:
         """Make stalled processes of *queues* due at *now*; return how many."""
         resuming = self._statements[sql.RESUME_STALLED]
         return len(await self._channel.fetch(resuming.text, *resuming.values(queues=list(queues), now=now)))
+
+
+def _rows(columns: Sequence[Sequence[Any] | None]) -> Iterable[tuple[Any, ...]]:
+    """The rows of columns that came as arrays; nothing is None."""
+    return zip(*(column or () for column in columns), strict=True)

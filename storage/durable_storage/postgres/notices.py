@@ -19,7 +19,7 @@ from durable.errors import StorageError
 from durable_storage.postgres.channel import AnswerLost, Channel, Connection
 
 _SPACING = 0.01  # seconds between two notices of one storage object
-_SPREAD = 0.004  # what all may take is not asked for by all at once
+_SPREAD = 0.002  # what all may take is not asked for by all at once
 _RARELY = 0.1  # seconds between two looks of a client because of what need not be about what it waits for
 _INTEREST = 30.0  # seconds for which one question for endings counts
 _LONGEST = 500  # sessions named in one notice; beyond that it is for everybody
@@ -120,7 +120,9 @@ class Notices:
                 return  # a hint less: whoever it was for looks by himself before long
 
     async def _send(self, text: str, connection: Connection) -> None:
-        await connection.execute("SELECT pg_notify($1, $2)", self._name, text)
+        # It is gone with a crash of the server whatever the disk says, so it does not wait for the disk.
+        saying = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)"
+        await connection.execute(saying, self._name, text)
 
     def _hear(self, _connection: Any, _process: int, _name: str, text: Any) -> None:
         words = set(str(text).split())

@@ -8,7 +8,7 @@ claims and notices, one for reads. The last is opened with the first read.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from durable.errors import StorageError
 from durable.journal import Record
@@ -50,9 +50,7 @@ class PostgresStorage:
         self._claims = Claims(self._keeping, statements)
         self._notices = None if where.pooled else Notices(self._keeping, where.schema)
         self._polling = Polling(self._claims)
-        self._committer = Committer(
-            self._writing, where.schema, where.shown, self._reader, self._sessions, self._notices
-        )
+        self._committer = Committer(self._writing, where, self._reader, self._sessions, self._notices)
         self._is_open = False
 
     async def open(self) -> None:
@@ -117,10 +115,13 @@ class PostgresStorage:
 
     # --- writing, claiming, waking
 
-    async def commit(self, batch: Batch) -> BatchResult:
+    def commit(self, batch: Batch) -> Awaitable[BatchResult]:
         """Apply *batch* in one statement; it is on the disk when the answer was awaited."""
-        self._check_open()
-        return await self._committer.commit(batch)
+        try:
+            self._check_open()
+        except StorageError as error:
+            return _refused(error)
+        return self._committer.commit(batch)
 
     async def claim(self, session: int, queues: Collection[str], limit: int, now: int) -> Sequence[Claim]:
         """Take what is due or orphaned."""
@@ -214,3 +215,7 @@ class PostgresStorage:
     def _check_open(self) -> None:
         if not self._is_open:
             raise StorageError("This storage object is not open", fix="await storage.open() first")
+
+
+async def _refused(error: StorageError) -> BatchResult:
+    raise error  # where it is awaited, as by any ``async def``

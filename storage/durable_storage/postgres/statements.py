@@ -35,6 +35,7 @@ from sqlalchemy import (
     union_all,
     update,
 )
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 from sqlalchemy.sql.expression import ClauseElement
 
@@ -239,13 +240,26 @@ _row: Final = tuple(process.c)
 CLAIM: Final = _claim()
 # After a lost answer to a claim's COMMIT: it was applied if one of them is owned.
 OWNS: Final = select(process.c.key).where(process.c.key == _big("key"), process.c.owner == _big("session"))
-JOURNALS: Final = (
-    select(record.c.key, record.c.seq, record.c.kind, record.c.name, record.c.payload, record.c.time)
-    .where(record.c.key == func.any(_bigs("keys")))
-    .order_by(record.c.key, record.c.seq)
-)
 _item: Final = tuple(inbox.c)
-INBOXES: Final = select(*_item).where(inbox.c.key == func.any(_bigs("keys"))).order_by(inbox.c.number)
+
+
+def _contents() -> Select[Any]:
+    """Journals and inboxes of processes, a row for each: one round trip, and no process repeated with each record."""
+    keys = func.unnest(_bigs("keys")).table_valued(column("key", BigInteger)).render_derived(name="keys")
+
+    def gathered(
+        columns: Collection[ColumnElement[Any]], order: ColumnElement[Any], *found: ColumnElement[bool]
+    ) -> Any:
+        return select(*(func.array_agg(aggregate_order_by(one, order)) for one in columns)).where(*found).lateral()
+
+    journal = gathered([*_record], record.c.seq, record.c.key == keys.c.key)
+    items = gathered([*_item], inbox.c.number, inbox.c.key == keys.c.key)
+    both = keys.join(journal, literal_column("true")).join(items, literal_column("true"))
+    return select(keys.c.key, *journal.c, *items.c).select_from(both)
+
+
+_record: Final = (record.c.seq, record.c.kind, record.c.name, record.c.payload, record.c.time)
+CONTENTS: Final = _contents()
 # What mail has flagged, with the counter it was seen at: only what had no more mail since is unflagged.
 _items = select(*_item).where(inbox.c.key == process.c.key).order_by(inbox.c.number).lateral("items")
 COLLECT: Final = (
