@@ -22,9 +22,8 @@ async def throughput(store: Store, count: int = 10_000, rounds: int = 3) -> list
             handles = await asyncio.gather(*(host.start(processes.steps(5), id=f"p{n}") for n in range(count)))
             await asyncio.gather(*(handle.result() for handle in handles))
             rates.append(count * 5 / (time.perf_counter() - before))
-    return [
-        Row(f"{count} processes × 5 steps, started together", f"{statistics.median(rates):,.0f} steps/s", "≥ 25,000")
-    ]
+    rate = f"{statistics.median(rates):,.0f} steps/s"
+    return [Row(f"{count} processes × 5 steps, started together", rate, store.aims.throughput)]
 
 
 async def latency(store: Store, rounds: int = 15) -> list[Row]:
@@ -46,7 +45,7 @@ async def latency(store: Store, rounds: int = 15) -> list[Row]:
 
     return [
         Row(store.bare_name, milliseconds(statistics.median(bares)), ""),
-        Row("one sequential step", beside(steps), "≤ 2 ×"),
+        Row("one sequential step", beside(steps), store.aims.step),
         Row("start to result of a one-step process, p50", beside(ones), "≤ 5 ×"),
         Row("event raised to next step, same host, p50", milliseconds(event), "< 1 ms"),
     ]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import uuid4
 
 import asyncpg
@@ -19,10 +19,18 @@ from tests.postgres_server import running, with_options
 _PAYLOAD = b"x" * 60
 
 
+class Aims(NamedTuple):
+    """What is promised of a store: steps a second, and a step beside the yardstick."""
+
+    throughput: str
+    step: str
+
+
 class Store(Protocol):
     """Something that can be measured."""
 
     bare_name: str
+    aims: Aims
 
     def url(self, name: str) -> str:
         """The URL of an empty store."""
@@ -35,6 +43,7 @@ class Sqlite:
     """One file; beside it one committed one-row insert with `sqlite3` into a new file: WAL, ``synchronous=FULL``."""
 
     bare_name = "bare sqlite3, one committed row (WAL, FULL)"
+    aims = Aims("≥ 25,000", "≤ 2 ×")
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -62,6 +71,7 @@ class Files:
     """A directory; beside it one append of 200 bytes to a file, and its fsync."""
 
     bare_name = "bare append of 200 bytes with fsync"
+    aims = Aims("", "")
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -85,6 +95,7 @@ class Postgres:
     """A schema of one server; beside it one prepared one-row insert with `asyncpg`: ``synchronous_commit=on``."""
 
     bare_name = "bare asyncpg, one prepared insert (synchronous_commit=on)"
+    aims = Aims("≥ 20,000", "≤ 1.8 ×")
 
     def __init__(self, url: str) -> None:
         self._url = url
