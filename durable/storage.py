@@ -371,6 +371,15 @@ class JournalStorage(Protocol):
         """How many processes there are."""
 
 
+@runtime_checkable
+class HasSchema(Protocol):
+    """A store in a database whose administrator may want to make and migrate the tables."""
+
+    def ddl(self, since: int = 0) -> str:
+        """The SQL that brings the store from version *since* (0: nothing yet) to the newest one."""
+        ...
+
+
 # --- providers -----------------------------------------------------------------------------------------------
 
 _BUILT_IN = {

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from durable.cli import acting, checks, listing, moving, showing
+from durable.cli import acting, checks, keeping, listing, moving, showing
 from durable.cli.failures import Commands
 from durable.cli.output import say
 
@@ -48,3 +48,6 @@ app.command("export")(moving.export)
 app.command("import")(moving.import_file)
 app.command("copy")(moving.copy)
 app.command("check")(checks.check)
+app.command("archive")(keeping.archive)
+app.command("purge")(keeping.purge)
+app.command("ddl")(keeping.ddl)

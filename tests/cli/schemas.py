@@ -155,3 +155,15 @@ class Finding(Answer):
 class Check(Answer):
     counts: dict[Verdict, int]
     findings: list[Finding]
+
+
+class Kept(Answer):
+    archived: int
+    purged: int
+    objects: int
+    size: int
+    left: dict[str, str]
+
+
+class Ddl(Answer):
+    sql: str

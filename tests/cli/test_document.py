@@ -69,6 +69,8 @@ def test_each_exit_code_is_documented() -> None:
         schemas.Transfer,
         schemas.Check,
         schemas.Finding,
+        schemas.Kept,
+        schemas.Ddl,
     ],
 )
 def test_each_field_is_documented(schema: type[schemas.Answer]) -> None:

@@ -17,7 +17,7 @@ from durable_storage.postgres import address
 from durable_storage.postgres.channel import Channel, Connection
 from durable_storage.postgres.claims import Claims
 from durable_storage.postgres.commit import Committer
-from durable_storage.postgres.migrations import migrate
+from durable_storage.postgres.migrations import ddl, migrate
 from durable_storage.postgres.notices import Notices
 from durable_storage.postgres.polling import Polling
 from durable_storage.postgres.reader import Reader
@@ -74,6 +74,10 @@ class PostgresStorage:
         await migrate(connection, self._address.schema, self._address.shown)
         if self._notices is not None:
             await self._notices.listen(connection)
+
+    def ddl(self, since: int = 0) -> str:
+        """The SQL that brings the store from version *since* (0: nothing yet) to the newest; nothing is connected."""
+        return ddl(self._address.schema, since)
 
     # --- sessions
 
