@@ -17,6 +17,7 @@ from email import message_from_bytes
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -24,6 +25,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from tests.examples.zip_runs import ROOT
+from tests.postgres_server import with_options
 
 SOON = 30.0
 
@@ -151,9 +153,11 @@ def mailbox() -> Iterator[Mailbox]:
         yield mailbox
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/jobs.db"
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/jobs.db"
+    return with_options(request.getfixturevalue("postgres"), schema=f"jobs_{uuid4().hex[:12]}")
 
 
 @pytest.fixture
