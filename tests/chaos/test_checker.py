@@ -238,5 +238,5 @@ async def test_missing_fencing_is_found(store: str, tmp_path: Path) -> None:
         store, 1, 600, seconds=4.0, nemeses=2, count=2, lease=1.0, faults=["stop"], wrapper=wrapper, patience=1.0
     )
     verdict = await run_chaos(chaos, tmp_path)
-    assert "second writer" in verdict.rules(), str(verdict)
-    assert verdict.rules() & {"lost record", "ran again"}, str(verdict)
+    # Which of these comes of it depends on where in a batch a host was stopped; none comes of a store that fences.
+    assert verdict.rules() & {"second writer", "lost record", "ran again"}, str(verdict)
