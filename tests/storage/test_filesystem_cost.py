@@ -106,7 +106,7 @@ async def test_idle_renewals_do_not_wake_others(place: Path) -> None:
         await host.claim()
         assert await other.bury() == 0
         assert storage._store is not None
-        assert not storage._store.has_changed()
+        assert not storage._store.announcements.has_changed()
 
 
 async def test_entries_at_rest_are_packed(place: Path) -> None:

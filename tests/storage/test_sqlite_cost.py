@@ -210,4 +210,4 @@ async def test_idle_renewals_do_not_wake_others(open_store: OpenStore) -> None:
     await other.claim(session, [QUEUE], 1, 1)
     assert await other.bury() == 0
     assert storage._database is not None
-    assert not storage._database.has_changed()
+    assert not storage._database.announcements.has_changed()

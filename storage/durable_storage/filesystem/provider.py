@@ -6,7 +6,6 @@ Everything is one job on the writer's thread: a batch is one hop, one write and 
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
@@ -26,8 +25,6 @@ from durable_storage.filesystem.transaction import Changes
 from durable_storage.local.boot import boot_clock, this_boot
 from durable_storage.local.locks import SessionFiles, StoreLock
 from durable_storage.local.writer import Writer
-
-_SHORTEST_POLL, _LONGEST_POLL = 0.005, 0.05
 
 _T = TypeVar("_T")
 
@@ -55,7 +52,6 @@ class FilesystemStorage:
         self._checkpointer: Checkpointer | None = None
         self._writer: Writer | None = None
         self._process = 0
-        self._poll = _SHORTEST_POLL
 
     async def open(self) -> None:
         """Open the directory, made if missing; see `StorageError` and its kinds for what may be wrong."""
@@ -201,22 +197,9 @@ class FilesystemStorage:
         return await self._write(lambda changes: claims.resume_stalled(changes, queues, now))
 
     async def wait_for_change(self, timeout: float) -> None:
-        """
-        Return when another storage object has written since the last call, or after *timeout* seconds.
-
-        It looks at a counter in the lock's file (one system call on the event loop, no thread): every 5 ms just after
-        something happened, every 50 ms when nothing does.
-        """
+        """Return when another storage object has written since the last call, or after *timeout* seconds."""
         store, _ = self._usable()
-        loop = asyncio.get_running_loop()
-        until = loop.time() + timeout
-        while store is self._store and not store.has_changed():
-            rest = until - loop.time()
-            if rest <= 0:
-                return
-            await asyncio.sleep(min(self._poll, rest))
-            self._poll = min(self._poll * 1.2, _LONGEST_POLL)
-        self._poll = _SHORTEST_POLL
+        await store.announcements.wait(timeout, lambda: store is self._store)
 
     # --- keeping house
 

@@ -26,6 +26,7 @@ from durable_storage.filesystem.layout import Layout, journal_name
 from durable_storage.filesystem.log import Log
 from durable_storage.filesystem.state import State
 from durable_storage.filesystem.transaction import Changes
+from durable_storage.local.announcements import Announcements
 from durable_storage.local.locks import StoreLock
 
 _logger = logging.getLogger("durable_storage.filesystem")
@@ -50,8 +51,7 @@ class Store:
         self._mutex = threading.RLock()
         self.unindexed = 0
         self._is_checked = False  # whether the journal files were looked at, or only the index of them
-        self._changed_by_others = False
-        self._seen_changes = self.lock.changes()
+        self.announcements = Announcements(self.lock)
 
     # --- opening and closing
 
@@ -182,7 +182,7 @@ class Store:
                 self.log.append(changes.head, parts, durably=durably)
                 changes.install(self.log.segment, parts)
                 if announced:
-                    self.announce()
+                    self.announcements.announce()
             if afterwards is not None:
                 afterwards(result)
             return result
@@ -208,24 +208,6 @@ class Store:
         except Outdated:
             return False
         return True
-
-    # --- what others did
-
-    def announce(self) -> None:
-        """Tell other storage objects that something has changed, and notice what they told; under the lock."""
-        changes = self.lock.changes()
-        if changes != self._seen_changes:
-            self._changed_by_others = True
-        self._seen_changes = changes + 1
-        self.lock.announce(changes + 1)
-
-    def has_changed(self) -> bool:
-        """Whether another storage object has announced something since the last call; for any thread, no lock."""
-        changes = self.lock.changes()
-        changed = self._changed_by_others or changes != self._seen_changes
-        self._changed_by_others = False
-        self._seen_changes = changes
-        return changed
 
     # --- checkpoints
 

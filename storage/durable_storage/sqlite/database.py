@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from durable.errors import StorageError
+from durable_storage.local.announcements import Announcements
 from durable_storage.local.locks import StoreLock
 from durable_storage.sqlite.failures import translate
 from durable_storage.sqlite.migrations import version_of
@@ -38,8 +39,7 @@ class Database:
     def __init__(self, path: str, busy_timeout: float) -> None:
         self.path = path
         self.lock = StoreLock.share(path + "-lock")
-        self._changed_by_others = False
-        self._seen_changes = self.lock.changes()
+        self.announcements = Announcements(self.lock)
         self._busy_timeout = busy_timeout
         self._checkpoint_at = _CHECKPOINT_AT
         self._connection: sqlite3.Connection | None = None
@@ -124,22 +124,6 @@ class Database:
             return result
         except (sqlite3.Error, OSError) as error:
             raise translate(error, self.path) from error
-
-    def announce(self) -> None:
-        """Tell other storage objects that something has changed, and notice what they told; under the lock."""
-        changes = self.lock.changes()
-        if changes != self._seen_changes:
-            self._changed_by_others = True
-        self._seen_changes = changes + 1
-        self.lock.announce(changes + 1)
-
-    def has_changed(self) -> bool:
-        """Whether another storage object has announced something since the last call; for any thread, no lock."""
-        changes = self.lock.changes()
-        changed = self._changed_by_others or changes != self._seen_changes
-        self._changed_by_others = False
-        self._seen_changes = changes
-        return changed
 
     def _transact(
         self, function: Callable[[sqlite3.Connection], _T], is_applied: Callable[[sqlite3.Connection], bool] | None

@@ -6,7 +6,6 @@ Whatever writes, or is asked by a running host, is one job on the writer's threa
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sqlite3
@@ -26,8 +25,6 @@ from durable_storage.sqlite.database import Database
 from durable_storage.sqlite.failures import translate
 from durable_storage.sqlite.opening import check_file
 from durable_storage.sqlite.reader import Reader
-
-_SHORTEST_POLL, _LONGEST_POLL = 0.005, 0.05
 
 _logger = logging.getLogger("durable_storage.sqlite")
 _T = TypeVar("_T")
@@ -57,7 +54,6 @@ class SqliteStorage:
         self._database: Database | None = None
         self._writer: Writer | None = None
         self._process = 0
-        self._poll = _SHORTEST_POLL
 
     async def open(self) -> None:
         """Open the file and bring it to the newest version; see `StorageError` and its kinds for what may be wrong."""
@@ -138,7 +134,7 @@ class SqliteStorage:
             for session in gone:
                 self._files.remove(session)
             if gone:
-                database.announce()
+                database.announcements.announce()
 
         return len(await writer.run(lambda: database.write(function, afterwards=remove)))
 
@@ -163,7 +159,7 @@ class SqliteStorage:
 
         def tell(_: BatchResult) -> None:
             if _concerns_others(batch):
-                database.announce()
+                database.announcements.announce()
 
         return writer.run(
             lambda: database.write(lambda connection: apply(connection, batch), afterwards=tell, is_applied=is_applied)
@@ -187,29 +183,16 @@ class SqliteStorage:
 
         def tell(resumed: int) -> None:
             if resumed:
-                database.announce()
+                database.announcements.announce()
 
         return await writer.run(
             lambda: database.write(lambda connection: claims.resume_stalled(connection, queues, now), afterwards=tell)
         )
 
     async def wait_for_change(self, timeout: float) -> None:
-        """
-        Return when another storage object has written since the last call, or after *timeout* seconds.
-
-        It looks at a counter in the lock's file (one system call on the event loop, no thread): every 5 ms just after
-        something happened, every 50 ms when nothing does.
-        """
+        """Return when another storage object has written since the last call, or after *timeout* seconds."""
         database, _ = self._usable()
-        loop = asyncio.get_running_loop()
-        until = loop.time() + timeout
-        while database is self._database and not database.has_changed():
-            rest = until - loop.time()
-            if rest <= 0:
-                return
-            await asyncio.sleep(min(self._poll, rest))
-            self._poll = min(self._poll * 1.2, _LONGEST_POLL)
-        self._poll = _SHORTEST_POLL
+        await database.announcements.wait(timeout, lambda: database is self._database)
 
     # --- keeping house
 
