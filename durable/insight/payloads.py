@@ -68,7 +68,7 @@ class _Forms:
     """A codec that only reads, and gives forms instead of values."""
 
     def encode(self, value: Any) -> bytes:
-        raise NotImplementedError("payloads are only read here")
+        raise NotImplementedError("payloads are only read here")  # a `Codec` has it, and nobody here calls it
 
 
 class _JsonForms(_Forms):

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from durable import MessagePackCodec
 from durable.codec import describe_error
 from durable.insight import CheckpointState, reader_for
 from durable.insight.checkpoints import tell
 from durable.journal import Kind, Record
-
-pytestmark = pytest.mark.skipif("CHILD" not in Kind.__members__, reason="this version has no children")
 
 CODEC = MessagePackCodec()
 LINEAGE = (2, ("parent-1", "child"), "parent")

@@ -47,7 +47,7 @@ class Suite:
 
     def make_storage(self, place: Path, clock: Clock) -> JournalStorage:
         """Return a new storage object, not opened yet, on the data of *place*, with leases on *clock*."""
-        raise NotImplementedError
+        raise NotImplementedError  # the one thing only the provider's own class can say
 
     def pass_time(self, clock: Clock, seconds: float) -> None:
         """Let *seconds* pass on the clock of leases; less than none when that clock is set back."""
