@@ -11,7 +11,9 @@ import pytest
 
 from durable.storage import Batch, End, Park, Status
 from durable.testing.storage_parts import QUEUE, Host, creation, event, last, step
+from durable_storage.postgres import listing
 from durable_storage.postgres import statements as sql
+from durable_storage.postgres.building import Statement, statements_for
 from tests.storage.conftest import OpenPostgres
 
 _FAR = 10**15
@@ -42,7 +44,7 @@ async def store(open_postgres: OpenPostgres, admin: asyncpg.Connection) -> Host:
     return host
 
 
-async def plan(admin: asyncpg.Connection, statement: sql.Statement, **given: Any) -> dict[str, Any]:
+async def plan(admin: asyncpg.Connection, statement: Statement, **given: Any) -> dict[str, Any]:
     """What the planner does for a statement that is prepared, as ours are, in a connection with no settings of ours."""
     async with admin.transaction():
         await admin.execute("SET LOCAL plan_cache_mode = force_generic_plan")
@@ -83,7 +85,7 @@ async def test_hot_queries_use_their_indexes(
     """Neither processes nor records nor the inbox are ever read as a whole, and the index is the one made for it."""
     statement, given, indexes = HOT[name]
     schema = open_postgres.url.rpartition("=")[2]
-    found = list(nodes(await plan(admin, sql.statements_for(schema)[statement], **given)))
+    found = list(nodes(await plan(admin, statements_for(schema)[statement], **given)))
     whole = [node["Relation Name"] for node in found if node["Node Type"] == "Seq Scan"]
     assert set(whole) <= {"session"}
     assert {node["Index Name"] for node in found if "Index Name" in node} - {"session_pkey"} == indexes
@@ -107,7 +109,7 @@ async def test_pages_of_a_listing_use_an_index(
 ) -> None:
     """A page is read from the heads of ranges of an index; nothing is sorted but these."""
     schema = open_postgres.url.rpartition("=")[2]
-    page = sql.page_for(schema, status, definition is not None, True)
+    page = listing.page_for(schema, status, definition is not None, True)
     found = list(nodes(await plan(admin, page, definition=definition, before=10_000, most=100)))
     assert [node for node in found if node["Node Type"] == "Seq Scan"] == []
     assert index in {node["Index Name"] for node in found if "Index Name" in node}

@@ -17,6 +17,7 @@ from durable.errors import SessionLost
 from durable.journal import Record
 from durable.storage import Claim, InboxItem, ProcessRow
 from durable_storage.postgres import statements as sql
+from durable_storage.postgres.building import Statements
 from durable_storage.postgres.channel import AnswerLost, Channel, Connection
 from durable_storage.schema import inbox_item, journal_record, process_row
 
@@ -37,7 +38,7 @@ def session_lost(session: int) -> SessionLost:
 class Claims:
     """Looks for work on *channel*."""
 
-    def __init__(self, channel: Channel, statements: sql.Statements) -> None:
+    def __init__(self, channel: Channel, statements: Statements) -> None:
         self._channel = channel
         self._statements = statements
 

@@ -14,6 +14,7 @@ from durable.errors import StorageError
 from durable.journal import Record
 from durable.storage import Batch, BatchResult, Claim, InboxItem, ProcessRow, Status
 from durable_storage.postgres import address
+from durable_storage.postgres.building import statements_for
 from durable_storage.postgres.channel import Channel, Connection
 from durable_storage.postgres.claims import Claims
 from durable_storage.postgres.commit import Committer
@@ -22,7 +23,6 @@ from durable_storage.postgres.notices import Notices
 from durable_storage.postgres.polling import Polling
 from durable_storage.postgres.reader import Reader
 from durable_storage.postgres.sessions import Sessions
-from durable_storage.postgres.statements import statements_for
 
 
 class PostgresStorage:

@@ -7,7 +7,9 @@ from typing import Any
 
 from durable.journal import Record
 from durable.storage import InboxItem, ProcessRow, Status
+from durable_storage.postgres import listing
 from durable_storage.postgres import statements as sql
+from durable_storage.postgres.building import Statement, Statements
 from durable_storage.postgres.channel import Channel
 from durable_storage.schema import inbox_item, journal_record, process_row
 
@@ -19,7 +21,7 @@ class Reader:
     One question after the other: who lists or counts a million processes does not use up the connections of a server.
     """
 
-    def __init__(self, channel: Channel, statements: sql.Statements) -> None:
+    def __init__(self, channel: Channel, statements: Statements) -> None:
         self._channel = channel
         self._statements = statements
 
@@ -53,7 +55,7 @@ class Reader:
         if status is not None and not status:
             return []
         chosen = None if status is None else frozenset(status)
-        page = sql.page_for(self._statements.schema, chosen, definition is not None, before is not None)
+        page = listing.page_for(self._statements.schema, chosen, definition is not None, before is not None)
         found = await self._fetch(page, definition=definition, before=before, most=limit)
         return [process_row(tuple(values)) for values in found]
 
@@ -62,7 +64,7 @@ class Reader:
         if status is not None and not status:
             return 0
         chosen = None if status is None else frozenset(status)
-        counting = sql.count_for(self._statements.schema, chosen, definition is not None)
+        counting = listing.count_for(self._statements.schema, chosen, definition is not None)
         number: int = (await self._fetch(counting, definition=definition))[0][0]
         return number
 
@@ -76,5 +78,5 @@ class Reader:
         number: int = (await self._fetch(self._statements[sql.PURGE], keys=list(keys)))[0][0]
         return number
 
-    async def _fetch(self, statement: sql.Statement, **given: Any) -> Any:
+    async def _fetch(self, statement: Statement, **given: Any) -> Any:
         return await self._channel.fetch(statement.text, *statement.values(**given))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from durable.errors import StorageError
 from durable_storage.postgres import statements as sql
+from durable_storage.postgres.building import Statements
 from durable_storage.postgres.channel import Channel
 from durable_storage.schema import ALIVE, ENDED_CLEANLY
 
@@ -35,7 +36,7 @@ class Sessions:
         clock: Seconds on the clock of leases, given by a test; None: the clock of the database.
     """
 
-    def __init__(self, channel: Channel, statements: sql.Statements, clock: Callable[[], float] | None) -> None:
+    def __init__(self, channel: Channel, statements: Statements, clock: Callable[[], float] | None) -> None:
         self._channel = channel
         self._statements = statements
         self._clock = clock

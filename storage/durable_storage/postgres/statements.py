@@ -1,5 +1,5 @@
 """
-Every statement but the batch itself, built with SQLAlchemy Core and compiled once for each schema.
+Every statement but the batch itself and listings, with SQLAlchemy Core; `building` compiles each once for a schema.
 
 The text is executed on a raw driver connection, which keeps it prepared. Lists travel as arrays, so that a statement
 has the same text whatever their length. What applies a batch is a function in the database (``migrations``).
@@ -8,14 +8,11 @@ has the same text whatever their length. What applies a batch is a function in t
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
     BigInteger,
-    Boolean,
     ColumnElement,
     Integer,
     Select,
@@ -36,66 +33,19 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import aggregate_order_by
-from sqlalchemy.dialects.postgresql import asyncpg as dialect
 from sqlalchemy.sql.expression import ClauseElement
 
 from durable.storage import Status
+from durable_storage.postgres.building import big, bigs, has_status, number, texts
 from durable_storage.postgres.tables import inbox, process, record, session
-from durable_storage.schema import ALIVE, DEAD, STATUS_NUMBERS, STATUSES
+from durable_storage.schema import ALIVE, DEAD, STATUS_NUMBERS
 
-_DIALECT: Final = dialect.dialect()  # type: ignore[no-untyped-call]
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """Text with ``$1``, ``$2``, … and the names of the parameters in that order."""
-
-    text: str
-    parameters: tuple[str, ...]
-
-    def values(self, **given: Any) -> list[Any]:
-        """The parameters in order."""
-        return [given[name] for name in self.parameters]
-
-
-def compiled(statement: ClauseElement, schema: str) -> Statement:
-    """*statement* for the tables in *schema*."""
-    text = statement.compile(
-        dialect=_DIALECT,
-        schema_translate_map={None: schema},
-        render_schema_translate=True,
-        compile_kwargs={"render_postcompile": True},
-    )
-    return Statement(str(text), tuple(getattr(text, "positiontup", None) or ()))
-
-
-def _number(value: int) -> ColumnElement[Any]:
-    return literal_column(str(value))
-
-
-def _big(name: str) -> ColumnElement[Any]:
-    return bindparam(name, type_=BigInteger)
-
-
-def _bigs(name: str) -> ColumnElement[Any]:
-    return bindparam(name, type_=ARRAY(BigInteger))
-
-
-def _texts(name: str) -> ColumnElement[Any]:
-    return bindparam(name, type_=ARRAY(Text))
-
-
-def _status(status: Status) -> ColumnElement[bool]:
-    """With the number in the text: a bound value would not match a partial index."""
-    return process.c.status == _number(STATUS_NUMBERS[status])
-
-
-_is_alive = session.c.state == _number(ALIVE)
-_unowned = and_(process.c.owner.is_(None), process.c.wake_at.is_not(None), _status(Status.RUNNING))
+_is_alive = session.c.state == number(ALIVE)
+_unowned = and_(process.c.owner.is_(None), process.c.wake_at.is_not(None), has_status(Status.RUNNING))
 _has_ended = process.c.ended_at.is_not(None)
 # The time of leases in microseconds: a test says it, otherwise it is the clock of the database, and no other.
 _lease_now = func.coalesce(
-    _big("clock"),
+    big("clock"),
     func.trunc(func.extract("epoch", func.clock_timestamp()) * literal_column("1000000")).cast(BigInteger),
 )
 
@@ -105,20 +55,20 @@ BEGIN_SESSION: Final = (
     insert(session)
     .values(
         host=bindparam("host", type_=Text),
-        state=_number(ALIVE),
-        lease_until=_lease_now + _big("lease"),
+        state=number(ALIVE),
+        lease_until=_lease_now + big("lease"),
         boot=literal_column("''"),
-        last_batch=_number(0),
+        last_batch=number(0),
     )
     .returning(session.c.id)
 )
 RENEW: Final = (
     update(session)
-    .where(session.c.id == _big("session"), _is_alive)
-    .values(lease_until=_lease_now + _big("lease"))
+    .where(session.c.id == big("session"), _is_alive)
+    .values(lease_until=_lease_now + big("lease"))
     .returning(session.c.id)
 )
-END_SESSION: Final = update(session).where(session.c.id == _big("session"), _is_alive).values(state=_big("new_state"))
+END_SESSION: Final = update(session).where(session.c.id == big("session"), _is_alive).values(state=big("new_state"))
 # Whoever writes at this moment is looked at the next time; the time is compared again once the row is locked.
 BURY: Final = (
     update(session)
@@ -130,18 +80,18 @@ BURY: Final = (
             .with_for_update(skip_locked=True)
         )
     )
-    .values(state=_number(DEAD))
+    .values(state=number(DEAD))
     .returning(session.c.id)
 )
 # Waits for a batch that is being applied at this moment, so that what it returns does not change any more.
 STANDING: Final = (
     select(session.c.state, session.c.last_batch, session.c.answer)
-    .where(session.c.id == _big("session"))
+    .where(session.c.id == big("session"))
     .with_for_update(read=True)
 )
 # Rows of sessions that died long ago answer `last_batch` for a while, then go. What one of them might still own is
 # found all the same: its owner is then one that is not known.
-FORGET_SESSIONS: Final = delete(session).where(session.c.id < _big("before"), ~_is_alive)
+FORGET_SESSIONS: Final = delete(session).where(session.c.id < big("before"), ~_is_alive)
 
 # --- claiming and waking
 
@@ -152,13 +102,13 @@ def _owners_gone() -> Any:
 
     PostgreSQL cannot skip from one value of an index to the next, but a recursive query can.
     """
-    first = select(process.c.owner).where(process.c.owner.is_not(None)).order_by(process.c.owner).limit(_number(1))
+    first = select(process.c.owner).where(process.c.owner.is_not(None)).order_by(process.c.owner).limit(number(1))
     seen = select(first.scalar_subquery().label("owner")).cte("owners", recursive=True)
     following = (
         select(process.c.owner)
         .where(process.c.owner > seen.c.owner)
         .order_by(process.c.owner)
-        .limit(_number(1))
+        .limit(number(1))
         .scalar_subquery()
     )
     owners = seen.union_all(select(following).where(seen.c.owner.is_not(None)))
@@ -167,7 +117,7 @@ def _owners_gone() -> Any:
 
 
 def _queues() -> Any:
-    return func.unnest(_texts("queues")).table_valued("name").render_derived(name="queues")
+    return func.unnest(texts("queues")).table_valued("name").render_derived(name="queues")
 
 
 def _next_wake() -> Select[Any]:
@@ -176,16 +126,16 @@ def _next_wake() -> Select[Any]:
         select(process.c.wake_at)
         .where(process.c.queue == queues.c.name, _unowned)
         .order_by(process.c.wake_at)
-        .limit(_number(1))
+        .limit(number(1))
         .scalar_subquery()
     )
     orphaned = exists(
         select(process.c.key)
         .select_from(gone.join(process, process.c.owner == gone.c.owner))
-        .where(process.c.queue == func.any(_texts("queues")))
+        .where(process.c.queue == func.any(texts("queues")))
     )
-    alive = exists(select(session.c.id).where(session.c.id == _big("session"), _is_alive))
-    wake = case((orphaned, _number(0)), else_=select(func.min(earliest)).select_from(queues).scalar_subquery())
+    alive = exists(select(session.c.id).where(session.c.id == big("session"), _is_alive))
+    wake = case((orphaned, number(0)), else_=select(func.min(earliest)).select_from(queues).scalar_subquery())
     return select(alive.label("alive"), wake.label("wake"))
 
 
@@ -203,7 +153,7 @@ def _claim() -> ClauseElement:
     columns = (process.c.key, process.c.queue, process.c.wake_at)
 
     def first(*conditions: ColumnElement[bool]) -> Select[Any]:
-        return select(*columns).where(*conditions).limit(_big("most")).with_for_update(skip_locked=True)
+        return select(*columns).where(*conditions).limit(big("most")).with_for_update(skip_locked=True)
 
     def of_each(table: Any, some: Select[Any]) -> Select[Any]:
         found = some.lateral()
@@ -211,23 +161,21 @@ def _claim() -> ClauseElement:
             table.join(found, literal_column("true"))
         )
 
-    due = first(process.c.queue == queues.c.name, _unowned, process.c.wake_at <= _big("now")).order_by(
-        process.c.wake_at
-    )
-    orphan = (process.c.owner == gone.c.owner, process.c.queue == func.any(_texts("queues")))
+    due = first(process.c.queue == queues.c.name, _unowned, process.c.wake_at <= big("now")).order_by(process.c.wake_at)
+    orphan = (process.c.owner == gone.c.owner, process.c.queue == func.any(texts("queues")))
     resident = first(*orphan, process.c.wake_at.is_(None))
     flagged = first(*orphan, process.c.wake_at.is_not(None)).order_by(process.c.wake_at)
     wanted = union_all(of_each(queues, due), of_each(gone, resident), of_each(gone, flagged)).cte("wanted")
-    earliest = (func.coalesce(wanted.c.wake_at, _number(0)), wanted.c.key)
+    earliest = (func.coalesce(wanted.c.wake_at, number(0)), wanted.c.key)
     turn = func.row_number().over(partition_by=wanted.c.queue, order_by=earliest).label("turn")
     in_turn = select(*wanted.c, turn).subquery("in_turn")
     taken = (
         select(in_turn.c.key, in_turn.c.wake_at)
-        .order_by(in_turn.c.turn, func.coalesce(in_turn.c.wake_at, _number(0)), in_turn.c.key)
-        .limit(_big("most"))
+        .order_by(in_turn.c.turn, func.coalesce(in_turn.c.wake_at, number(0)), in_turn.c.key)
+        .limit(big("most"))
         .cte("taken")
     )
-    values = {"owner": _big("session"), "wake_at": null()}
+    values = {"owner": big("session"), "wake_at": null()}
     return (
         update(process)
         .where(process.c.key == taken.c.key)
@@ -239,13 +187,13 @@ def _claim() -> ClauseElement:
 _row: Final = tuple(process.c)
 CLAIM: Final = _claim()
 # After a lost answer to a claim's COMMIT: it was applied if one of them is owned.
-OWNS: Final = select(process.c.key).where(process.c.key == _big("key"), process.c.owner == _big("session"))
+OWNS: Final = select(process.c.key).where(process.c.key == big("key"), process.c.owner == big("session"))
 _item: Final = tuple(inbox.c)
 
 
 def _contents() -> Select[Any]:
     """Journals and inboxes of processes, a row for each: one round trip, and no process repeated with each record."""
-    keys = func.unnest(_bigs("keys")).table_valued(column("key", BigInteger)).render_derived(name="keys")
+    keys = func.unnest(bigs("keys")).table_valued(column("key", BigInteger)).render_derived(name="keys")
 
     def gathered(
         columns: Collection[ColumnElement[Any]], order: ColumnElement[Any], *found: ColumnElement[bool]
@@ -265,10 +213,10 @@ _items = select(*_item).where(inbox.c.key == process.c.key).order_by(inbox.c.num
 COLLECT: Final = (
     select(process.c.key.label("of"), process.c.mail.label("mails"), *_items.c)
     .select_from(process.outerjoin(_items, literal_column("true")))
-    .where(process.c.owner == _big("session"), process.c.wake_at.is_not(None))
+    .where(process.c.owner == big("session"), process.c.wake_at.is_not(None))
 )
 _seen: Final = (
-    func.unnest(_bigs("keys"), bindparam("mails", type_=ARRAY(Integer)))
+    func.unnest(bigs("keys"), bindparam("mails", type_=ARRAY(Integer)))
     .table_valued(column("key", BigInteger), column("mail", Integer))
     .render_derived(name="seen")
 )
@@ -277,7 +225,7 @@ UNFLAG: Final = (
     .where(
         process.c.key == _seen.c.key,
         process.c.mail == _seen.c.mail,
-        process.c.owner + _number(0) == _big("session"),
+        process.c.owner + number(0) == big("session"),
     )
     .values(wake_at=null())
 )
@@ -285,17 +233,17 @@ UNFLAG: Final = (
 
 
 def _changed() -> Select[Any]:
-    sessions = func.unnest(_bigs("sessions")).table_valued("id").render_derived(name="sessions")
+    sessions = func.unnest(bigs("sessions")).table_valued("id").render_derived(name="sessions")
     queues = _queues()
 
     def earliest(*conditions: ColumnElement[bool]) -> Any:
         found = select(process.c.wake_at).where(*conditions, process.c.wake_at.is_not(None))
-        return found.order_by(process.c.wake_at).limit(_number(1)).scalar_subquery()
+        return found.order_by(process.c.wake_at).limit(number(1)).scalar_subquery()
 
     mail = select(func.min(earliest(process.c.owner == sessions.c.id))).select_from(sessions).scalar_subquery()
     due = earliest(process.c.queue == queues.c.name, _unowned)
     wake = select(func.min(due)).select_from(queues).scalar_subquery()
-    return select(or_(mail.is_not(None), func.coalesce(wake < _big("before"), literal_column("false"))))
+    return select(or_(mail.is_not(None), func.coalesce(wake < big("before"), literal_column("false"))))
 
 
 CHANGED: Final = _changed()
@@ -304,13 +252,13 @@ RESUME_STALLED: Final = (
     .where(
         process.c.key.in_(
             select(process.c.key)
-            .where(_status(Status.STALLED), process.c.queue == func.any(_texts("queues")))
+            .where(has_status(Status.STALLED), process.c.queue == func.any(texts("queues")))
             .order_by(process.c.key)
             .with_for_update(key_share=True)
         ),
-        _status(Status.STALLED),
+        has_status(Status.STALLED),
     )
-    .values(status=_number(STATUS_NUMBERS[Status.RUNNING]), reason=null(), wake_at=_big("now"))
+    .values(status=number(STATUS_NUMBERS[Status.RUNNING]), reason=null(), wake_at=big("now"))
     .returning(process.c.key)
 )
 
@@ -318,15 +266,15 @@ RESUME_STALLED: Final = (
 
 ENDED_BEFORE: Final = (
     select(*_row)
-    .where(process.c.ended_at < _big("before"))
+    .where(process.c.ended_at < big("before"))
     .order_by(process.c.ended_at, process.c.key)
-    .limit(_big("most"))
+    .limit(big("most"))
 )
 
 
 def _purge() -> Select[Any]:
     gone = (
-        delete(process).where(process.c.key == func.any(_bigs("keys")), _has_ended).returning(process.c.key).cte("gone")
+        delete(process).where(process.c.key == func.any(bigs("keys")), _has_ended).returning(process.c.key).cte("gone")
     )
     records = delete(record).where(record.c.key.in_(select(gone.c.key))).returning(record.c.key).cte("records")
     items = delete(inbox).where(inbox.c.key.in_(select(gone.c.key))).returning(inbox.c.key).cte("items")
@@ -338,79 +286,14 @@ PURGE: Final = _purge()
 # --- reading
 
 ROW: Final = select(*_row).where(process.c.id == bindparam("id", type_=Text))
-ROWS_BY_ID: Final = select(*_row).where(process.c.id == func.any(_texts("ids")))
+ROWS_BY_ID: Final = select(*_row).where(process.c.id == func.any(texts("ids")))
 LENGTHS: Final = select(
     process.c.key,
     select(func.max(record.c.seq)).where(record.c.key == process.c.key).scalar_subquery(),
-).where(process.c.key == func.any(_bigs("keys")), process.c.owner == _big("session"))
+).where(process.c.key == func.any(bigs("keys")), process.c.owner == big("session"))
 JOURNAL: Final = (
     select(record.c.seq, record.c.kind, record.c.name, record.c.payload, record.c.time)
-    .where(record.c.key == _big("key"), record.c.seq > bindparam("after", type_=Integer))
+    .where(record.c.key == big("key"), record.c.seq > bindparam("after", type_=Integer))
     .order_by(record.c.seq)
 )
-INBOX: Final = select(*_item).where(inbox.c.key == _big("key")).order_by(inbox.c.number)
-
-
-def page(statuses: Collection[Status] | None, by_definition: bool, has_start: bool) -> Select[Any]:
-    """
-    One page of a listing, newest key first.
-
-    Each status is a range of an index that is in the order of keys; so a page is merged from the heads of these ranges,
-    and its cost does not depend on how many processes there are.
-    """
-
-    def head(*conditions: ColumnElement[bool]) -> Select[Any]:
-        start = [process.c.key < _big("before")] if has_start else []
-        return select(*_row).where(*conditions, *start).order_by(process.c.key.desc()).limit(_big("most"))
-
-    if statuses is None and not by_definition:
-        return head()
-    of_definition = [process.c.definition == bindparam("definition", type_=Text)] if by_definition else []
-    chosen = [status for status in STATUSES if statuses is None or status in statuses]
-    heads = [select(head(_status(status), *of_definition).subquery()) for status in chosen]
-    merged = union_all(*heads).subquery("merged")
-    return select(*(merged.c[one.name] for one in _row)).order_by(merged.c.key.desc()).limit(_big("most"))
-
-
-def count(statuses: Collection[Status] | None, by_definition: bool) -> Select[Any]:
-    """How many processes there are, of these statuses."""
-    counting = select(func.count()).select_from(process)
-    if statuses is not None:
-        numbers = [str(STATUS_NUMBERS[status]) for status in STATUSES if status in statuses]
-        counting = counting.where(literal_column(f"status IN ({', '.join(numbers)})", Boolean))
-    if by_definition:
-        counting = counting.where(process.c.definition == bindparam("definition", type_=Text))
-    return counting
-
-
-class Statements:
-    """The statements for one schema: ``statements[RENEW]`` is compiled when it is asked for the first time."""
-
-    def __init__(self, schema: str) -> None:
-        self.schema = schema
-        self._compiled: dict[int, tuple[ClauseElement, Statement]] = {}
-
-    def __getitem__(self, statement: ClauseElement) -> Statement:
-        # By identity: an SQL expression compares to another expression. The pair keeps it from being freed.
-        known = self._compiled.get(id(statement))
-        if known is None:
-            known = self._compiled[id(statement)] = (statement, compiled(statement, self.schema))
-        return known[1]
-
-
-@cache
-def statements_for(schema: str) -> Statements:
-    """The statements for *schema*, shared by all stores of this OS process."""
-    return Statements(schema)
-
-
-@cache
-def page_for(schema: str, statuses: frozenset[Status] | None, by_definition: bool, has_start: bool) -> Statement:
-    """`page`, compiled once for each form of question."""
-    return compiled(page(statuses, by_definition, has_start), schema)
-
-
-@cache
-def count_for(schema: str, statuses: frozenset[Status] | None, by_definition: bool) -> Statement:
-    """`count`, compiled once for each form of question."""
-    return compiled(count(statuses, by_definition), schema)
+INBOX: Final = select(*_item).where(inbox.c.key == big("key")).order_by(inbox.c.number)
