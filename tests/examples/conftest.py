@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +14,6 @@ import pytest
 
 from tests.examples.file_service_runs import Distributed, Embedded, Service
 from tests.examples.s3_server import Proxy, let_through, s3_server
-from tests.postgres_server import Missing, Shared, given
 
 MODES = ["embedded", "distributed"]
 
@@ -28,20 +26,6 @@ def s3() -> Iterator[tuple[str, Proxy]]:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The URL of a PostgreSQL server; skipped where there is none, which is a failure in CI."""
-    shared = Shared(os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid())))
-    try:
-        url = given() or shared.url()
-    except Missing as missing:
-        if os.environ.get("CI"):
-            pytest.fail(f"PostgreSQL is NOT tested: {missing}")
-        pytest.skip(f"PostgreSQL is NOT tested: {missing}")
-    yield url
-    shared.leave()
-
-
-@pytest.fixture(scope="session")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The service in one program; each test has tasks of its own."""
     with _running(Embedded(tmp_path_factory.mktemp("embedded"))) as service:
@@ -51,10 +35,10 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def distributed(
-    tmp_path_factory: pytest.TempPathFactory, s3: tuple[str, Proxy], postgres: str
+    tmp_path_factory: pytest.TempPathFactory, s3: tuple[str, Proxy], postgres_server: str
 ) -> Iterator[Distributed]:
     """The service in several programs; each test has tasks of its own."""
-    service = Distributed(tmp_path_factory.mktemp("distributed"), _make_database(postgres), *s3)
+    service = Distributed(tmp_path_factory.mktemp("distributed"), _make_database(postgres_server), *s3)
     with _running(service):
         service.start()
         yield service
@@ -73,7 +57,7 @@ def new_service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Serv
     if request.param == "embedded":
         made: Service = Embedded(tmp_path)
     else:
-        database = _make_database(request.getfixturevalue("postgres"))
+        database = _make_database(request.getfixturevalue("postgres_server"))
         made = Distributed(tmp_path, database, *request.getfixturevalue("s3"))
     with _running(made):
         yield made

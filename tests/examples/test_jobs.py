@@ -157,7 +157,7 @@ def mailbox() -> Iterator[Mailbox]:
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/jobs.db"
-    return with_options(request.getfixturevalue("postgres"), schema=f"jobs_{uuid4().hex[:12]}")
+    return with_options(request.getfixturevalue("postgres_server"), schema=f"jobs_{uuid4().hex[:12]}")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -17,7 +16,7 @@ import pytest
 
 from durable_storage.postgres.provider import PostgresStorage
 from durable_storage.sqlite.provider import SqliteStorage
-from tests.postgres_server import Missing, Shared, given, with_options
+from tests.postgres_server import with_options
 from tests.storage.children import Child, OpenStore, StartChild
 
 
@@ -68,26 +67,33 @@ def strace() -> str:
     return program
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A directory on a filesystem of 2 MB of its own."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(directory)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no disk to fill: mounting needs privileges ({mounted.stderr.decode().strip()})")
+    yield directory
+    subprocess.run(["umount", str(directory)], check=True)
+
+
 # --- PostgreSQL: one server for the run, one database for each worker, one schema for each test -----------------------
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The URL of a database of this worker; skipped where there is no server, which is a failure in CI."""
-    shared = Shared(os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid())))
-    try:
-        server = given() or shared.url()
-    except Missing as missing:
-        if os.environ.get("CI"):
-            pytest.fail(f"PostgreSQL is NOT tested: {missing}")
-        pytest.skip(f"PostgreSQL is NOT tested: {missing}")
+def postgres(postgres_server: str) -> Iterator[str]:
+    """The URL of a database of this worker."""
+    server = postgres_server
     name = f"durable_{uuid4().hex[:12]}"
     before, _, options = server.partition("?")
     url = f"{before.rpartition('/')[0]}/{name}" + (f"?{options}" if options else "")
     _execute(server, f"CREATE DATABASE {name}")
     yield url
     _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
-    shared.leave()
 
 
 @pytest.fixture

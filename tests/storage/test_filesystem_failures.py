@@ -142,20 +142,6 @@ def glance_of_copy(place: Path) -> object:
     return glance(copy(place, place.with_name("crashed")))
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A directory on a filesystem of 2 MB of its own."""
-    directory = tmp_path / "disk"
-    directory.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(directory)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"no disk to fill: mounting needs privileges ({mounted.stderr.decode().strip()})")
-    yield directory
-    subprocess.run(["umount", str(directory)], check=True)
-
-
 async def test_disk_that_is_really_full(small_disk: Path) -> None:
     """On a full disk the batch is refused as a whole; with some space again the next one is written."""
     ballast = small_disk / "ballast"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -92,20 +90,6 @@ async def test_failed_checkpoint_costs_nothing(
     storage = await open_store()
     assert [row.key for row in await storage.rows()] == [7, 6, 5, 4, 3, 2, 1]
     assert {len((await storage.journal(key))[0].payload) for key in range(2, 8)} == {3 * 2**20}
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A directory on a filesystem of 2 MB of its own."""
-    directory = tmp_path / "disk"
-    directory.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(directory)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"no disk to fill: mounting needs privileges ({mounted.stderr.decode().strip()})")
-    yield directory
-    subprocess.run(["umount", str(directory)], check=True)
 
 
 async def test_disk_that_is_really_full(small_disk: Path) -> None:

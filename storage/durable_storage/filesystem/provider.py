@@ -22,8 +22,9 @@ from durable_storage.filesystem.sessions import DEAD, ENDED_CLEANLY, Session, th
 from durable_storage.filesystem.state import State
 from durable_storage.filesystem.store import Store
 from durable_storage.filesystem.transaction import Changes
+from durable_storage.local.announcements import concerns_others
 from durable_storage.local.boot import boot_clock, this_boot
-from durable_storage.local.locks import SessionFiles, StoreLock
+from durable_storage.local.locks import SessionFiles, StoreLock, check_not_forked
 from durable_storage.local.writer import Writer
 
 _T = TypeVar("_T")
@@ -170,7 +171,8 @@ class FilesystemStorage:
             store, writer = self._usable()
         except StorageError as error:
             return _refused(error)
-        return writer.run(lambda: store.write(lambda changes: apply(changes, batch)))
+        announced = concerns_others(batch)
+        return writer.run(lambda: store.write(lambda changes: apply(changes, batch), announced=announced))
 
     async def claim(self, session: int, queues: Collection[str], limit: int, now: int) -> Sequence[Claim]:
         """Take what is due or orphaned."""
@@ -272,12 +274,7 @@ class FilesystemStorage:
     def _usable(self) -> tuple[Store, Writer]:
         if self._store is None or self._writer is None:
             raise StorageError("This storage object is not open", fix="await storage.open() first")
-        if self._process != os.getpid():
-            raise StorageError(
-                "This storage object was opened before a fork and cannot be used in the child",
-                path=self._layout.directory,
-                fix="open the store after the fork, or start children with the spawn method",
-            )
+        check_not_forked(self._process, self._layout.directory)
         return self._store, self._writer
 
 

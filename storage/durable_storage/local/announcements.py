@@ -5,9 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from durable.storage import Batch
 from durable_storage.local.locks import StoreLock
 
 _SHORTEST_POLL, _LONGEST_POLL = 0.005, 0.05
+
+
+def concerns_others(batch: Batch) -> bool:
+    """
+    Whether another host or a client may be waiting for what *batch* writes.
+
+    Records are not among it: they are the own affair of the session that owns the process, and by far the most batches.
+    """
+    unowned = any(not creation.owned for creation in (*batch.creations, *batch.children))
+    changes = (batch.mails, batch.progress, batch.restarts, batch.parks, batch.stalls, batch.ends)  # notices need ends
+    return unowned or any(changes)
 
 
 class Announcements:

@@ -214,6 +214,21 @@ def _lock(descriptor: int, operation: int) -> None:
                 raise
 
 
+def check_not_forked(process: int, path: str) -> None:
+    """
+    Check that this is the OS process that opened the store at *path*.
+
+    Raises:
+        StorageError: It was forked from that one.
+    """
+    if process != os.getpid():
+        raise StorageError(
+            "This storage object was opened before a fork and cannot be used in the child",
+            path=path,
+            fix="open the store after the fork, or start children with the spawn method",
+        )
+
+
 def _start_child() -> None:
     """After a fork: drop the parent's descriptors before this OS process takes locks of its own, and remember why."""
     global _guard

@@ -16,8 +16,9 @@ from typing import TypeVar
 from durable.errors import StorageError
 from durable.journal import Record
 from durable.storage import Batch, BatchResult, Claim, InboxItem, ProcessRow, Status
+from durable_storage.local.announcements import concerns_others
 from durable_storage.local.boot import boot_clock, this_boot
-from durable_storage.local.locks import SessionFiles, StoreLock
+from durable_storage.local.locks import SessionFiles, StoreLock, check_not_forked
 from durable_storage.local.writer import Writer
 from durable_storage.sqlite import address, claims, housekeeping, sessions
 from durable_storage.sqlite.commit import apply
@@ -158,7 +159,7 @@ class SqliteStorage:
             return batch.session is not None and sessions.last_batch(connection, batch.session) == batch.number
 
         def tell(_: BatchResult) -> None:
-            if _concerns_others(batch):
+            if concerns_others(batch):
                 database.announcements.announce()
 
         return writer.run(
@@ -254,19 +255,8 @@ class SqliteStorage:
     def _usable(self) -> tuple[Database, Writer]:
         if self._database is None or self._writer is None:
             raise StorageError("This storage object is not open", fix="await storage.open() first")
-        if self._process != os.getpid():
-            raise StorageError(
-                "This storage object was opened before a fork and cannot be used in the child",
-                path=self._address.path,
-                fix="open the store after the fork, or start children with the spawn method",
-            )
+        check_not_forked(self._process, self._address.path)
         return self._database, self._writer
-
-
-def _concerns_others(batch: Batch) -> bool:
-    """Whether another host or a client may be waiting for it; the records of what a session owns are its own affair."""
-    unowned = any(not creation.owned for creation in (*batch.creations, *batch.children))
-    return bool(unowned or batch.mails or batch.progress or batch.parks or batch.stalls or batch.ends)
 
 
 @cache
