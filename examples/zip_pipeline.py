@@ -80,11 +80,11 @@ async def zip_files(proc: Process, paths: list[str], url: str, archive: str) -> 
         members = await pack_all(proc, sources, url, parts)
         await proc.do(lambda: publish(members, url, parts, archive), "published", retry=PATIENT)
         await proc.do(lambda: verify(members, url, archive), "verified", retry=PATIENT)
-    except BaseException:
-        await proc.do(lambda: Folder(url).remove(archive), "archive removed", retry=STUBBORN)
-        raise
-    finally:
         await proc.do(lambda: clean_up(url, parts, archive), "cleaned up", retry=STUBBORN)
+    except BaseException:  # also where it was cancelled while it was cleaning up, so this does all of it again
+        await proc.do(lambda: Folder(url).remove(archive), "archive removed", retry=STUBBORN)
+        await proc.do(lambda: clean_up(url, parts, archive), "undone", retry=STUBBORN)
+        raise
     return Archive(archive, len(members), archive_size(members))
 
 

@@ -2,8 +2,8 @@
 A file-processing service: large files go in over HTTP, a worker makes one ZIP archive of them, the client follows it.
 
 The business code is `zips` (the process) and `api` (the endpoints); `imports` is a second task, which costs only its
-own code. `tasks` is what all tasks share, `orphans` finds what was left behind, `bucket` is the object store,
-`settings` everything that differs between a laptop and production.
+own code. `tasks` is what all tasks share, `webhooks` tells of their end, `orphans` finds what was left behind, `bucket`
+is the object store, `settings` everything that differs between a laptop and production.
 
     python -m examples.file_service             API and worker in one program, on SQLite and a local folder
 

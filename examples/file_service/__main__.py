@@ -7,14 +7,24 @@ import sys
 import uvicorn
 
 from durable import ProcessClient, ProcessHost
+from durable.housekeeping import Retention
+from durable.telemetry import Telemetry
 from examples.file_service import settings
 from examples.file_service.api import TASKS, make_app
 from examples.file_service.orphans import reconcile
+from examples.file_service.webhooks import webhooks
 
 
 def make_host() -> ProcessHost:
-    """A host for all tasks."""
-    return ProcessHost(settings.DATABASE, [*TASKS, reconcile], lease=settings.LEASE)
+    """A host for all tasks, which archives them when they are old."""
+    archive = f"{settings.BUCKET}/journals"
+    return ProcessHost(
+        settings.DATABASE,
+        [*TASKS, reconcile, webhooks.deliver],
+        lease=settings.LEASE,
+        retention=Retention(settings.KEEP, archive, every=settings.ARCHIVE_EVERY),
+        observer=Telemetry(),
+    )
 
 
 def serve(connection: ProcessClient, port: int) -> None:
@@ -36,7 +46,7 @@ def main(arguments: list[str]) -> None:
         case "all":
             serve(make_host(), options.port)
         case "api":
-            serve(ProcessClient(settings.DATABASE), options.port)
+            serve(ProcessClient(settings.DATABASE, observer=Telemetry()), options.port)
         case "worker":
             asyncio.run(work())
 

@@ -14,7 +14,7 @@ import obstore
 from examples.file_service import settings
 from examples.zipping.objects import CHUNK, TROUBLE, Folder
 
-_PART = 8 << 20  # bytes of an upload that are sent at once; at most three of them are in memory
+_PART = 5 << 20  # bytes of an upload that are sent at once; at most three of them are in memory
 _PARTS = 9_000  # S3 takes at most 10,000 parts for one object
 
 

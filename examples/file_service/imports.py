@@ -18,6 +18,7 @@ from durable import Process, Retry, current_step, process
 from examples.file_service import settings
 from examples.file_service.bucket import Bucket, Stored
 from examples.file_service.tasks import PATIENT, FileName, places_of
+from examples.file_service.webhooks import Url
 from examples.zip_pipeline import stop_if_cancelled
 from examples.zipping.objects import TROUBLE
 
@@ -61,9 +62,9 @@ class Imported:
 
 
 @process(queue=settings.QUEUE, timeout=settings.TIMEOUT)
-async def import_products(proc: Process, file: FileName) -> Imported:
+async def import_products(proc: Process, file: FileName, webhook: Url | None = None) -> Imported:
     """Import an uploaded CSV file with the columns of `Product`; a row replaces what there is under its SKU."""
-    async with places_of(proc) as places:
+    async with places_of(proc, webhook) as places:
         [source] = await proc.do(lambda: Bucket().find(places.uploads, [file]), "file found", retry=PATIENT)
         errors = await proc.do(lambda: check(source), "checked", retry=PATIENT)
         if errors:

@@ -4,7 +4,7 @@ Reconciliation: what lies in the bucket and belongs to no task is found and remo
 A client that goes away between upload and start leaves uploads; an API or worker that is killed leaves uploads that
 were cut off; a task that was purged leaves its result. Each object carries the id of its task, so the journals say
 which of them are needed. What is not needed in two looks in a row, a grace apart, is removed. Tasks that ended long ago
-are archived and purged on the way, which makes their results such objects.
+are archived and purged by the hosts, which makes their results such objects.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ import asyncio
 from contextlib import suppress
 
 from durable import Process, ProcessClient, ProcessExists, ProcessNotFound, Retry, Status, StorageError, process
-from durable.housekeeping import Retention, keep_house
 from examples.file_service import settings
 from examples.file_service.bucket import Bucket, whole_path
 from examples.file_service.tasks import Places
 from examples.zipping.objects import TROUBLE
 
-RETENTION = Retention(keep=settings.KEEP, archive=f"{settings.BUCKET}/journals")
 _ALWAYS = Retry(attempts=None, delay=settings.FIRST_PAUSE, on=(*TROUBLE, StorageError))
 _AT_ONCE = 5000  # so many are recorded in one life of the process; the others wait for the next
 
@@ -28,7 +26,6 @@ _AT_ONCE = 5000  # so many are recorded in one life of the process; the others w
 async def reconcile(proc: Process, suspects: list[str]) -> None:
     """Wait, look, remove the *suspects* that are not needed still, and begin anew with those found now."""
     await proc.delay(settings.ABANDONED_AFTER, "grace")
-    await proc.do(lambda: keep_house(settings.DATABASE, RETENTION), "archived", retry=_ALWAYS)
     unneeded = await proc.do(find_unneeded, "looked", retry=_ALWAYS)
     orphans = sorted({*suspects} & {*unneeded})
     await proc.do(lambda: Bucket().discard(orphans), "removed", retry=_ALWAYS)

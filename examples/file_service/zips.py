@@ -3,14 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
-
-from pydantic import Field
 
 from durable import Process, current_step, process
 from examples.file_service import settings
 from examples.file_service.bucket import Bucket, Stored
-from examples.file_service.tasks import PATIENT, FileName, places_of
+from examples.file_service.tasks import PATIENT, FileNames, places_of
+from examples.file_service.webhooks import Url
 from examples.zip_pipeline import archive_size, publish, stop_if_cancelled
 from examples.zipping.terminal import Meter
 from examples.zipping.zip_format import Member, Packer
@@ -26,9 +24,9 @@ class Archive:
 
 
 @process(queue=settings.QUEUE, timeout=settings.TIMEOUT)
-async def create_zip(proc: Process, files: Annotated[list[FileName], Field(min_length=1, max_length=1000)]) -> Archive:
+async def create_zip(proc: Process, files: FileNames, webhook: Url | None = None) -> Archive:
     """Pack the uploaded *files* into one archive, and remove them: all of it, or nothing."""
-    async with places_of(proc) as places:
+    async with places_of(proc, webhook) as places:
         archive = f"{places.results}files.zip"
         sources = await proc.do(lambda: Bucket().find(places.uploads, files), "files found", retry=PATIENT)
         meter, members = Meter(sum(source.size for source in sources)), []

@@ -28,10 +28,10 @@ except ImportError:
 else:
     _OF_BOTO = (BotoCoreError, ClientError)
 
-CHUNK = 1 << 20
+CHUNK = 256 << 10  # of larger ones, made in many threads, more memory stays behind
 # What comes of a store that cannot just now.
 TROUBLE: tuple[type[Exception], ...] = (OSError, obstore.exceptions.BaseError, *_OF_BOTO)
-_PART = 8 << 20  # bytes uploaded at once; a few of them are in memory at a time
+_PART = 5 << 20  # bytes uploaded at once, the least that S3 takes; a few of them are in memory at a time
 _PARTS = 9_000  # S3 takes at most 10,000 parts for one object
 
 

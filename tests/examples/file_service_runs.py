@@ -20,12 +20,15 @@ import boto3  # type: ignore[import-untyped]
 import httpx
 from httpx_sse import ServerSentEvent, connect_sse
 
+from durable.webhooks import new_secret
 from tests.examples.s3_server import Hold, Proxy, let_through
 from tests.examples.zip_runs import ROOT, unpacked
 from tests.postgres_server import free_port
 
 SOON = 60.0
-_QUICK = {"FIRST_PAUSE": 0.05, "LEASE": 1.5}
+SECRET = new_secret()
+_QUICK = {"FIRST_PAUSE": 0.05, "LEASE": 1.5, "WEBHOOK_SECRET": SECRET, "WEBHOOK_PRIVATE": "yes"}
+_OPERATOR = ROOT / "tests" / "examples" / "file_service_operator"  # what Python finds there it runs at its start
 
 
 class Service(ABC):
@@ -36,9 +39,15 @@ class Service(ABC):
         self.database = database
         self.bucket = bucket
         (folder / "temporary").mkdir(parents=True)
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH"), str(ROOT / "storage")]))
+        path = os.pathsep.join(
+            filter(None, [str(_OPERATOR), str(ROOT), os.environ.get("PYTHONPATH"), str(ROOT / "storage")])
+        )
         self._environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(folder / "temporary"), **environment}
-        self._environment |= {"FILE_SERVICE_DATABASE": database, "FILE_SERVICE_BUCKET": bucket}
+        self._environment |= {
+            "SPANS": str(folder / "spans"),
+            "FILE_SERVICE_DATABASE": database,
+            "FILE_SERVICE_BUCKET": bucket,
+        }
         self._port = free_port()
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=SOON)
         self.programs: dict[str, subprocess.Popen[bytes]] = {}
@@ -50,10 +59,12 @@ class Service(ABC):
     api: str  # which of them answers
     worker: str  # which of them works
 
-    def start(self, *roles: str, **settings: float) -> None:
+    def start(self, *roles: str, **settings: float | str | None) -> None:
         """Start all programs, or those of *roles*, and wait until they are there."""
         for name, value in {**_QUICK, **settings}.items():
-            self._environment[f"FILE_SERVICE_{name}"] = str(value)
+            self._environment.pop(f"FILE_SERVICE_{name}", None)
+            if value is not None:
+                self._environment[f"FILE_SERVICE_{name}"] = str(value)
         for role in roles or self.roles:
             self._start(role)
         if self.api in self.programs:
@@ -85,12 +96,14 @@ class Service(ABC):
         assert program.wait(SOON) == -signal.SIGKILL, self.log()
 
     def stop(self) -> None:
-        """Tell all programs to stop, and wait until they have; each leaves with 0."""
+        """Tell all programs to stop, and wait until they have, each by itself and in order."""
         for program in self.programs.values():
             program.terminate()
         codes = {role: program.wait(SOON) for role, program in self.programs.items()}
         self.programs.clear()
-        assert not any(code for code in codes.values() if code != -signal.SIGTERM), (codes, self.log())
+        # uvicorn, when everything is closed, sends itself the signal again, so that who sent it sees what became of it.
+        expected = {role: 0 if role == "worker" else -signal.SIGTERM for role in codes}
+        assert codes == expected, self.log()
 
     def close(self) -> None:
         try:
@@ -103,6 +116,11 @@ class Service(ABC):
 
     def log(self) -> str:
         return (self.folder / "log").read_text()[-5000:]
+
+    def spans(self, task: str) -> list[dict[str, Any]]:
+        """What the programs have told OpenTelemetry about a task."""
+        told = [json.loads(line) for line in (self.folder / "spans").read_text().splitlines()]
+        return [span for span in told if span["attributes"].get("durable.process.id") == task]
 
     # --- its clients ---
 

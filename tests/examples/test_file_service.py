@@ -7,14 +7,17 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from threading import Thread
+from threading import Event, Thread
 
+import asyncpg
 import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.examples.file_service_runs import Service, make_files
+from durable.webhooks import verify
+from tests.examples.file_service_runs import SECRET, SOON, Service, make_files
+from tests.webhooks.receiver import Answer, Received, Receiver
 
 pytestmark = pytest.mark.slow
 
@@ -149,17 +152,21 @@ def test_api_killed_between_upload_and_start(service: Service) -> None:
 
 
 def test_stopped_and_started_again(service: Service) -> None:
-    """Told to stop in the middle of a task, each program leaves with 0, and the next ones finish it."""
+    """Told to stop in the middle of a step, each program ends it and leaves by itself; the next ones do the rest."""
     contents = make_files("stopped", [20_000_000])
     upload = service.expect_upload("parts/stopped/")
     service.zip("stopped", contents)
     upload.wait()
     upload.let_go()
+    before = service.programs[service.worker].pid
     service.stop()
     service.start()
     assert service.result("stopped")["status"] == "completed"
     assert service.archive("stopped") == contents
     assert service.left_of("stopped") == ["results/stopped/files.zip"]
+    (packed,) = [span for span in service.spans("stopped") if span["name"].startswith("packed")]
+    assert packed["attributes"]["durable.action.outcome"] == "done"
+    assert packed["resource"]["attributes"]["process.pid"] == before
 
 
 def test_cancelled_while_it_works(service: Service) -> None:
@@ -173,6 +180,24 @@ def test_cancelled_while_it_works(service: Service) -> None:
     assert answer["status"] == "cancelled"
     assert answer["error"]["type"] == "ProcessCancelled"
     assert service.left_of("cancelled") == []
+
+
+def test_the_journal_says_what_happened_when_and_why(service: Service) -> None:
+    """Who looks later finds each step in its order and with its time, and who asked for the end, and why."""
+    upload = service.expect_upload("parts/audited/")
+    service.zip("audited", make_files("audited", [20_000_000]))
+    upload.wait()
+    service.cancel("audited")
+    upload.let_go()
+    service.result("audited")
+    records = service.history("audited")
+    told = [(record["kind"], record["name"]) for record in records]
+    assert told[:2] == [("started", "create_zip"), ("done", "files found")]
+    assert told[-4:-1] == [("done", f"{place} undone") for place in ("results", "parts", "uploads")]
+    (asked,) = [record for record in records if record["kind"] == "cancel"]
+    assert asked["value"] == "by the client"
+    times = [record["time"] for record in records]
+    assert times == sorted(times)
 
 
 @pytest.mark.parametrize("moment", [0, 2, 5, 9, 13, 17])
@@ -213,7 +238,7 @@ def test_what_nobody_needs_is_found_and_removed(new_service: Service) -> None:
     A task that ended long ago goes into the archive of journals, and its result goes with it.
     """
     service = new_service
-    service.start(ABANDONED_AFTER=2, KEEP=2)
+    service.start(ABANDONED_AFTER=2, KEEP=2, ARCHIVE_EVERY=0.5)
     contents = make_files("old", [300_000])
     service.zip("old", contents)
     assert service.result("old")["status"] == "completed"
@@ -228,7 +253,7 @@ def test_what_nobody_needs_is_found_and_removed(new_service: Service) -> None:
     sender.join()
     assert service.left_of("abandoned")
     assert service.left_of("half")
-    service.start(service.api, ABANDONED_AFTER=2, KEEP=2)
+    service.start(service.api, ABANDONED_AFTER=2, KEEP=2, ARCHIVE_EVERY=0.5)
     for task in ("abandoned", "half", "old"):
         service.wait_until_gone(task)
     assert service.http.get("/tasks/processes/old").status_code == 404
@@ -248,3 +273,112 @@ def send_half(service: Service) -> None:
 
     with suppress(httpx.TransportError, ConnectionAbortedError):
         service.http.put("/uploads/half/b.bin", content=chunks(), headers={"Content-Length": str(40 << 20)})
+
+
+# --- what its operator, and other programs, hear of it ---
+
+
+def test_it_says_that_it_is_healthy(service: Service) -> None:
+    """Whoever balances the load may ask whether the API lives, and whether its store answers."""
+    for question in ("health", "ready"):
+        answer = service.http.get(f"/tasks/{question}")
+        assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize("new_service", ["distributed"], indirect=True)
+async def test_without_its_database_it_lives_and_is_not_ready(new_service: Service) -> None:
+    """While the database is away nobody should ask this API, and nobody should restart it for that."""
+    service = new_service
+    service.start(service.api)
+    server, _, name = service.database.rpartition("/")
+    name, _, options = name.partition("?")
+    connection = await asyncpg.connect(f"{server}/postgres?{options}")
+    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await connection.close()
+    assert service.http.get("/tasks/ready").status_code == 503
+    assert service.http.get("/tasks/health").status_code == 200
+    service.kill(service.api)
+
+
+def test_a_task_is_one_trace(service: Service) -> None:
+    """OpenTelemetry, as the operator has set it up, is told of a task as one trace, though a worker was killed."""
+    upload = service.expect_upload("parts/traced/")
+    service.zip("traced", make_files("traced", [20_000_000]))
+    upload.wait()
+    service.kill(service.worker)
+    upload.let_go()
+    service.start(service.worker)
+    assert service.result("traced")["status"] == "completed"
+    until = time.monotonic() + SOON
+    while not (roots := [span for span in service.spans("traced") if span["parent_id"] is None]):
+        assert time.monotonic() < until, service.log()
+        time.sleep(0.01)
+    (root,) = roots
+    spans = service.spans("traced")
+    assert (root["name"], root["attributes"]["durable.process.outcome"]) == ("create_zip", "completed")
+    assert {span["context"]["trace_id"] for span in spans} == {root["context"]["trace_id"]}
+    assert {span["parent_id"] for span in spans} == {None, root["context"]["span_id"]}
+    assert {"files found", "published"} < {span["name"] for span in spans}
+    assert len({span["resource"]["attributes"]["process.pid"] for span in spans}) == 2
+
+
+async def test_the_end_is_told_to_a_url(service: Service) -> None:
+    """A URL that came with a task hears how it ended, signed, and again until it answers that it did."""
+    with Receiver(Answer(503)) as receiver:
+        service.put("told", {"a.bin": b"x"})
+        assert service.submit("told", files=["a.bin"], webhook=receiver.url()).status_code == 201
+        refused, received = await receiver.next(), await receiver.next()
+        assert heard(received) == ("task.completed", "told")
+        assert (refused.headers["webhook-id"], refused.body) == (received.headers["webhook-id"], received.body)
+        assert service.result("told")["status"] == "completed"
+
+        service.submit("told-of-a-failure", files=["never uploaded.bin"], webhook=receiver.url())
+        assert heard(await receiver.next()) == ("task.failed", "told-of-a-failure")
+
+        service.put("told-of-a-cancel", dict(make_files("told-of-a-cancel", [20_000_000])))
+        upload = service.expect_upload("parts/told-of-a-cancel/")
+        service.submit("told-of-a-cancel", files=["file 0.bin"], webhook=receiver.url())
+        upload.wait()
+        service.cancel("told-of-a-cancel")
+        upload.let_go()
+        assert heard(await receiver.next()) == ("task.cancelled", "told-of-a-cancel")
+
+
+async def test_worker_killed_while_it_tells(service: Service) -> None:
+    """`kill -9` between the message and its answer: the next worker sends it again, under the same id."""
+    hold = Event()
+    with Receiver(Answer(after=hold)) as receiver:
+        service.put("told twice", {"a.bin": b"x"})
+        service.submit("told twice", files=["a.bin"], webhook=receiver.url())
+        first = await receiver.next()
+        assert service.result("told twice")["status"] == "completed"  # no task waits for its webhook
+        service.kill(service.worker)
+        hold.set()
+        service.start(service.worker)
+        second = await receiver.next()
+    assert heard(first) == heard(second) == ("task.completed", "told twice")
+    assert first.headers["webhook-id"] == second.headers["webhook-id"]
+
+
+def test_what_makes_no_webhook_is_refused(new_service: Service) -> None:
+    """No URL is taken that cannot be told anything, and nobody makes the service call into its own network."""
+    service = new_service
+    service.start(WEBHOOK_PRIVATE=None)
+    for url in ("shop.example/hooks", "ftp://shop.example/hooks", "https://ann:secret@shop.example/hooks"):
+        assert service.submit("untold", files=["a.bin"], webhook=url).status_code == 422, url
+    with Receiver() as receiver:
+        service.put("untold", {"a.bin": b"x"})
+        service.submit("untold", files=["a.bin"], webhook=receiver.url())
+        assert service.result("untold")["status"] == "completed"
+        (delivery,) = service.http.get("/tasks/processes?definition=durable.webhook").json()["processes"]
+        assert service.result(delivery["id"])["error"]["type"] == "WebhookRefused"
+        assert receiver.connections == 0
+    service.stop()
+    service.start(WEBHOOK_SECRET=None)
+    assert service.submit("unsigned", files=["a.bin"], webhook="https://shop.example/hooks").status_code == 422
+
+
+def heard(received: Received) -> tuple[str, str]:
+    """What a message says of which task; it is signed by the service."""
+    message = verify(SECRET, received.headers, received.body)
+    return message["type"], message["process"]

@@ -10,7 +10,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from tests.examples.file_service_runs import Distributed, Embedded, Service
+from tests.examples.file_service_runs import Distributed, Service
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
 
@@ -47,37 +47,26 @@ def peak(pid: int) -> int:
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) // 1000
 
 
-@pytest.mark.parametrize("mode", ["local", "s3"])
-def test_memory_does_not_grow_with_files(mode: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """A file of 1 GB goes in, and comes out as an archive: neither API nor worker ever takes 150 MB."""
-    service: Service = LocalInTwo(tmp_path / "service") if mode == "local" else request.getfixturevalue("distributed")
-    try:
-        if mode == "local":
-            service.start()
-        checksum = write_large(tmp_path / "large.bin", 1024)
-        service.put("large", {"large.bin": tmp_path / "large.bin"})
-        service.submit("large", files=["large.bin"])
-        while (answer := service.http.get("/tasks/processes/large/result", params={"wait": 60})).status_code == 202:
-            pass
-        assert answer.json()["status"] == "completed", answer.text
-        download(service, "large", tmp_path / "large.zip")
-        memory = {role: peak(program.pid) for role, program in service.programs.items()}
-        with ZipFile(tmp_path / "large.zip") as archive:
-            assert checksum == archive.getinfo("large.bin").CRC
-            assert archive.testzip() is None
-        assert service.left_of("large") == ["results/large/files.zip"]
-    finally:
-        if mode == "local":
-            service.close()
-    print(f"{mode}: {memory}")
+@pytest.mark.parametrize("roles", [("all",), ("api", "worker")], ids=["one program", "two programs"])
+def test_memory_does_not_grow_with_files(new_service: Service, roles: tuple[str, ...], tmp_path: Path) -> None:
+    """A file of 1 GB goes in, and comes out as an archive: no program, both in one or each alone, ever takes 150 MB."""
+    service = new_service
+    service.roles, service.api, service.worker = roles, roles[0], roles[-1]
+    service.start()
+    checksum = write_large(tmp_path / "large.bin", 1024)
+    service.put("large", {"large.bin": tmp_path / "large.bin"})
+    service.submit("large", files=["large.bin"])
+    while (answer := service.http.get("/tasks/processes/large/result", params={"wait": 60})).status_code == 202:
+        pass
+    assert answer.json()["status"] == "completed", answer.text
+    download(service, "large", tmp_path / "large.zip")
+    memory = {role: peak(program.pid) for role, program in service.programs.items()}
+    with ZipFile(tmp_path / "large.zip") as archive:
+        assert checksum == archive.getinfo("large.bin").CRC
+        assert archive.testzip() is None
+    assert service.left_of("large") == ["results/large/files.zip"]
+    print(f"{type(service).__name__}: {memory}")
     assert max(memory.values()) < 150, memory
-
-
-class LocalInTwo(Embedded):
-    """API and worker as programs of their own, on SQLite and a local folder."""
-
-    roles = ("api", "worker")
-    api, worker = "api", "worker"
 
 
 @pytest.mark.parametrize("folder", ["parts", "results"])
