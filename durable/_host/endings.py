@@ -1,139 +1,191 @@
-"""Waiting for processes to end or change: told at once by the host that owns them, found by looking otherwise."""
+"""
+Waiting for processes to end or change: told at once by the host that owns them, found by looking otherwise.
+
+Belongs here: who waits for which process, and what they get. When the store is asked stands in `looks`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from durable._host.changes import Changes
-from durable.errors import DurableError, HostClosed, StorageError
+from durable._host.looks import Looks
+from durable._host.watch import Watch
+from durable.errors import DurableError, HostClosed, ProcessNotFound, StorageError
 from durable.journal import Record
-from durable.storage import JournalStorage
+from durable.storage import ENDED, JournalStorage, ProcessRow
 
-_LOOK_EVERY = 0.5  # longest seconds between two looks while somebody waits for a process owned elsewhere
-_SPACING = 0.005
 
-Look = Callable[[str], Awaitable[Record | None]]
+class Awaited:
+    """A process somebody waits for: *results* for its end, *watches* for every change."""
+
+    __slots__ = ("results", "watches")
+
+    def __init__(self) -> None:
+        self.results: set[asyncio.Future[Record]] = set()
+        self.watches: set[Watch] = set()
+
+    def settle(self, record: Record) -> None:
+        """It has ended, with this record."""
+        for result in self.results:
+            if not result.done():
+                result.set_result(record)
+
+    def fail(self, error: DurableError) -> None:
+        """Its results will not come."""
+        for result in self.results:
+            if not result.done():
+                result.set_exception(error)
 
 
 class Endings:
-    """Who waits for which process; one loop looks for all of them."""
+    """Who waits for which process; `Looks` looks for all whose host does not tell, this one."""
 
     def __init__(self, storage: JournalStorage) -> None:
         self.changes = Changes(storage)
-        self._waiters: dict[str, list[asyncio.Future[Record]]] = {}
-        self._elsewhere: set[str] = set()  # of those waited for: nobody will tell, so look
-        self._unseen: dict[str, None] = {}  # of these: not looked at yet
-        self._asked = asyncio.Event()
-        self._watchers: dict[str, set[asyncio.Event]] = {}
-        self._task: asyncio.Task[None] | None = None
-        self._look: Look = _look_nowhere
         self.owned: Callable[[str], bool] = lambda id: False
+        self._storage = storage
+        self._awaited: dict[str, Awaited] = {}
+        self._looks = Looks(storage, self.changes, self)
+        self._ended: dict[str, ProcessRow] = {}  # results are awaited, and their records not read yet
+        self._reading: asyncio.Task[None] | None = None
 
-    async def wait(self, id: str, look: Look) -> Record:
-        """The last record of process *id*, once it has one. *look* reads it, or raises if there is no such process."""
-        future: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(id, []).append(future)
-        self._look = look
+    async def wait(self, id: str) -> Record:
+        """The last record of process *id*, once it has one. Raises `ProcessNotFound`."""
+        result: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
+        awaited = self._awaited_of(id)
+        awaited.results.add(result)
         try:
             if not self.owned(id):
-                self._look_for(id)
-            return await future
+                self._looks.look_for(id)
+            return await result
         finally:
-            waiters = self._waiters[id]
-            waiters.remove(future)
-            if not waiters:
-                del self._waiters[id]
-                self._elsewhere.discard(id)
-                self._unseen.pop(id, None)
+            awaited.results.discard(result)
+            self._forget(id, awaited)
+
+    @contextmanager
+    def watching(self, id: str) -> Iterator[Watch]:
+        """Who watches process *id*, told of each change as long as this context lasts."""
+        awaited = self._awaited_of(id)
+        watch = Watch(lambda: self._recheck(id, watch))
+        awaited.watches.add(watch)
+        self._looks.add(id)
+        try:
+            yield watch
+        finally:
+            awaited.watches.discard(watch)
+            self._forget(id, awaited)
 
     def tell(self, id: str, record: Record | None) -> None:
         """A process changed or left this host; it has ended if there is a *record*."""
+        awaited = self._awaited.get(id)
+        if awaited is None:
+            return
         if record is not None:
-            for future in self._waiters.get(id, ()):
-                if not future.done():
-                    future.set_result(record)
-        elif id in self._waiters and not self.owned(id):
-            self._look_for(id)
-        for event in self._watchers.get(id, ()):
-            event.set()
-
-    @contextmanager
-    def watching(self, id: str) -> Iterator[asyncio.Event]:
-        """An event that is set whenever this host changes process *id*."""
-        event = asyncio.Event()
-        self._watchers.setdefault(id, set()).add(event)
-        try:
-            yield event
-        finally:
-            self._watchers[id].discard(event)
-            if not self._watchers[id]:
-                del self._watchers[id]
-
-    async def change(self, event: asyncio.Event, seen: int) -> None:
-        """Return when *event* is set or the store may have changed since `changes` counted *seen*."""
-        told = asyncio.ensure_future(event.wait())
-        noticed = asyncio.ensure_future(self.changes.after(seen, _LOOK_EVERY))
-        both: tuple[asyncio.Future[Any], ...] = (told, noticed)
-        try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            told.cancel()
-            noticed.cancel()
-            await asyncio.wait(both)
+            awaited.settle(record)
+        if self.owned(id):
+            for watch in awaited.watches:
+                watch.wake()
+        elif awaited.watches or record is None:
+            for watch in awaited.watches:
+                watch.await_row()
+            self._looks.look_for(id)
 
     async def close(self) -> None:
         """Nobody will be told any more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+        await self._looks.close()
         await self.changes.close()
-        for id in self._waiters:
-            self._fail(id, HostClosed(f"The host or client was closed while the result of process {id!r} was awaited"))
+        for id, awaited in self._awaited.items():
+            closed = f"The host or client was closed while process {id!r} was waited for"
+            awaited.fail(HostClosed(closed))
+            for watch in awaited.watches:
+                watch.fail(HostClosed(closed))
 
-    def _look_for(self, id: str) -> None:
-        self._elsewhere.add(id)
-        self._unseen[id] = None
-        self._asked.set()
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._keep_looking(), name="durable: results")
+    # --- what looks ask and tell ---
 
-    async def _keep_looking(self) -> None:
-        # One look at a time: when thousands of results are awaited right after a start, most of those processes are
-        # here before their turn comes, and need none.
-        seen = self.changes.count
-        while self._elsewhere:
-            while self._unseen:
-                await self._look_at(next(iter(self._unseen)))
-            self._asked.clear()
-            await asyncio.sleep(_SPACING)
-            await self.change(self._asked, seen)
-            if self.changes.count != seen or not self._asked.is_set():
-                seen = self.changes.count
-                self._unseen.update(dict.fromkeys(self._elsewhere))
+    def needs_look(self, id: str) -> bool:
+        """Whether this host does not tell how process *id* stands, or did not tell it all."""
+        awaited = self._awaited[id]
+        return not self.owned(id) or any(watch.is_outdated for watch in awaited.watches)
 
-    async def _look_at(self, id: str) -> None:
-        self._unseen.pop(id, None)
-        if self.owned(id):
-            self._elsewhere.discard(id)  # it has come here, and this host will tell
+    def passed(self, id: str) -> None:
+        """The process is here. What it waits for changes without a word, so who watches looks at that."""
+        watches = self._awaited[id].watches
+        if not watches:
+            self._looks.forget(id)  # until it leaves
+        for watch in watches:
+            watch.wake_from_time_to_time()
+
+    def looked(self, id: str, row: ProcessRow | None) -> None:
+        """This is how the process stands; those learn it to whom it is news."""
+        awaited = self._awaited.get(id)
+        if awaited is None:
             return
+        if row is None:
+            awaited.fail(not_found(id))
+            for watch in awaited.watches:
+                if watch.has_begun:
+                    watch.fail(not_found(id))
+            return
+        for watch in awaited.watches:
+            watch.show(row)
+        if awaited.results and row.status in ENDED:
+            self._read_last(row, awaited)
+
+    # --- inside ---
+
+    def _awaited_of(self, id: str) -> Awaited:
+        awaited = self._awaited.get(id)
+        if awaited is None:
+            awaited = self._awaited[id] = Awaited()
+        return awaited
+
+    def _forget(self, id: str, awaited: Awaited) -> None:
+        if not awaited.results and not awaited.watches:
+            del self._awaited[id]
+            self._looks.forget(id)
+
+    def _recheck(self, id: str, watch: Watch) -> None:
+        if self.owned(id):
+            watch.is_outdated = True
+            self._looks.look_for(id)
+
+    def _read_last(self, row: ProcessRow, awaited: Awaited) -> None:
+        self._ended[row.id] = row
+        if not awaited.watches:
+            self._looks.forget(row.id)
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._keep_reading(), name="durable: results")
+
+    async def _keep_reading(self) -> None:
+        # Apart from the looks, which nobody's results should hold up, and one after the other: there may be thousands.
+        while self._ended:
+            id = next(iter(self._ended))
+            row = self._ended[id]
+            awaited = self._awaited.get(id)
+            if awaited is not None and awaited.results:
+                await self._read(row, awaited)
+            del self._ended[id]
+
+    async def _read(self, row: ProcessRow, awaited: Awaited) -> None:
         try:
-            record = await self._look(id)
+            records = await self._storage.journal(row.key)
         except StorageError:
-            self._unseen.clear()  # the store is away: the wait goes on when it is back
+            records = []
         except DurableError as error:
-            self._fail(id, error)
-        else:
-            if record is not None:
-                self.tell(id, record)
-
-    def _fail(self, id: str, error: DurableError) -> None:
-        for future in self._waiters.get(id, ()):
-            if not future.done():
-                future.set_exception(error)
+            awaited.fail(error)
+            return
+        if records:
+            awaited.settle(records[-1])
+        elif awaited.results:
+            self._looks.add(row.id)  # the store is away, or the process is purged: the next look will tell
 
 
-async def _look_nowhere(id: str) -> Record | None:
-    raise HostClosed(f"Nobody has asked for process {id!r} yet")
+def not_found(id: str) -> ProcessNotFound:
+    """The error of who asks for a process that does not exist."""
+    return ProcessNotFound(f"There is no process {id!r} in this store")

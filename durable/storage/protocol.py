@@ -109,6 +109,13 @@ class JournalStorage(Protocol):
     async def row(self, id: str) -> ProcessRow | None:
         """The process with this id, or None."""
 
+    async def rows_by_id(self, ids: Collection[str]) -> Sequence[ProcessRow]:
+        """
+        The rows of those of *ids* that exist, each once, in any order; there may be any number of ids.
+
+        Who waits for processes of other hosts asks this, for all of them at once and several times a second.
+        """
+
     async def journal(self, key: int, after: int = 0) -> Sequence[Record]:
         """The records of one process with ``seq > after``, in order."""
 

@@ -321,10 +321,12 @@ class Agreement(Twins):
 
     @invariant()
     def same_rows(self) -> None:
-        """All rows are the same, and so is what waits."""
+        """All rows are the same, however they are asked for, and so is what waits."""
         rows = [self.runner.run(storage.rows()) for storage in (self.tested, self.model)]
         shown = [[self.plain_row(row, side) for row in of_side] for side, of_side in enumerate(rows)]
         assert shown[0] == shown[1], f"the provider has {shown[0]!r}, the model {shown[1]!r}"
+        found = {row.key: row for row in self.runner.run(self.tested.rows_by_id(IDS))}
+        assert [found[row.key] for row in rows[0]] == list(rows[0]), f"by id the provider has {found!r}"
         for queue in (QUEUE, "other"):
             self.agree(self.tested.next_wake([queue]), self.model.next_wake([queue]), same)
 

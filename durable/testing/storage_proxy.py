@@ -89,6 +89,9 @@ class StorageProxy:
     async def row(self, id: str) -> ProcessRow | None:
         return await self.storage.row(id)
 
+    async def rows_by_id(self, ids: Collection[str]) -> Sequence[ProcessRow]:
+        return await self.storage.rows_by_id(ids)
+
     async def journal(self, key: int, after: int = 0) -> Sequence[Record]:
         return await self.storage.journal(key, after)
 

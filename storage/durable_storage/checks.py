@@ -9,7 +9,8 @@ of a host, so it is an error for the whole batch, never an answer.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import overload
 
 from durable.errors import CorruptJournal, NotOwned, ProcessExists, StorageError
 from durable.journal import Record
@@ -22,7 +23,7 @@ def check_shape(batch: Batch) -> None:
 
     Raises:
         StorageError: A client's batch (session None) does more than create and send, or two parts of a batch let go
-            of the same process or restart it, or a notice has no end.
+            of the same process or restart it, or a notice has no end, or a time is out of range.
         CorruptJournal: A creation or restart does not begin its journal with record 1 and go on without gaps.
     """
     if batch.session is None:
@@ -34,6 +35,9 @@ def check_shape(batch: Batch) -> None:
     for creation in (*batch.creations, *batch.children):
         if creation.record.seq != 1:
             raise CorruptJournal(f"Process {creation.id!r} cannot begin with record {creation.record.seq}")
+    for time in _times(batch):
+        if time is not None and not -(2**63) <= time < 2**63:
+            raise StorageError("A time in a batch has more than 64 bits; nothing was written", time=time)
     if batch.notices and not {notice.key for notice in batch.notices} <= {end.key for end in batch.ends}:
         raise StorageError("A batch has a notice of an end that is not in it")
     if len(batch.parks) + len(batch.stalls) + len(batch.ends) + len(batch.restarts) > 1:
@@ -45,6 +49,42 @@ def check_shape(batch: Batch) -> None:
             range(1, len(restart.records) + 1)
         ) or not restart.records:
             raise CorruptJournal(f"The next life of process {restart.key} has a gap", key=restart.key)
+
+
+def _times(batch: Batch) -> Iterator[int | None]:
+    """Every time in *batch*: microseconds that stores keep in 64 bits."""
+    for creation in (*batch.creations, *batch.children):
+        yield creation.wake_at
+        yield creation.record.time
+    for _, record in batch.records:
+        yield record.time
+    for mail in (*batch.mails, *(notice.mail for notice in batch.notices)):
+        yield mail.time
+    for restart in batch.restarts:
+        for record in restart.records:
+            yield record.time
+    for park in batch.parks:
+        yield park.wake_at
+    for end in batch.ends:
+        yield end.record.time
+
+
+@overload
+def storable(text: str) -> str: ...
+@overload
+def storable(text: None) -> None: ...
+@overload
+def storable(text: str | None) -> str | None: ...
+def storable(text: str | None) -> str | None:
+    """*text* as every store can keep it: reasons are the words of errors, which may hold anything."""
+    if text is None or (text.isascii() and "\0" not in text):
+        return text
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+
+
+def stall_reason(error: CorruptJournal) -> str:
+    """Why a process stays where it is, of which a provider cannot read what is stored, and what to do about it."""
+    return str(error.args[0]) if error.fix is None else f"{error.args[0]}; {error.fix}"
 
 
 def released_keys(batch: Batch) -> list[int]:

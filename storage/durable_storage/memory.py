@@ -194,6 +194,12 @@ class MemoryStorage:
             state = self._usable()
             return state.processes[state.keys[id]] if id in state.keys else None
 
+    async def rows_by_id(self, ids: Collection[str]) -> Sequence[ProcessRow]:
+        """Those of *ids* that exist."""
+        with self._store.lock:
+            state = self._usable()
+            return [state.processes[state.keys[id]] for id in set(ids) if id in state.keys]
+
     async def journal(self, key: int, after: int = 0) -> Sequence[Record]:
         """Records with ``seq > after``."""
         with self._store.lock:

@@ -29,7 +29,7 @@ from durable.storage import (
     Stall,
     Status,
 )
-from durable_storage.checks import check_children, check_journals, check_shape, keys_to_own
+from durable_storage.checks import check_children, check_journals, check_shape, keys_to_own, storable
 
 WAKES_STALLED = frozenset({MailKind.CANCEL, MailKind.TERMINATE, MailKind.RESUME})
 
@@ -176,7 +176,8 @@ class State:
                 self._change(park.key, owner=None, wake_at=park.wake_at)
         for stall in batch.stalls:
             if stall.key not in held:
-                self._change(stall.key, owner=None, wake_at=None, status=Status.STALLED, reason=stall.reason)
+                reason = storable(stall.reason)
+                self._change(stall.key, owner=None, wake_at=None, status=Status.STALLED, reason=reason)
         for end in batch.ends:
             if end.key not in held:
                 self.journals[end.key].append(end.record)
@@ -184,7 +185,7 @@ class State:
                     del self.items[number]
                 self.inboxes[end.key].clear()
                 self._change(end.key, status=end.status, owner=None, wake_at=None)
-                self._change(end.key, reason=end.reason, ended_at=end.record.time)
+                self._change(end.key, reason=storable(end.reason), ended_at=end.record.time)
         return held
 
     def _change(self, key: int, **columns: Any) -> None:

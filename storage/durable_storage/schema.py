@@ -26,6 +26,7 @@ from sqlalchemy import (
     literal_column,
 )
 
+from durable.errors import CorruptJournal
 from durable.journal import Kind, Record
 from durable.storage import InboxItem, MailKind, ProcessRow, Status
 
@@ -140,12 +141,35 @@ def process_row(values: tuple[Any, ...]) -> ProcessRow:
 
 
 def journal_record(values: Sequence[Any]) -> Record:
-    """Make a `Record` of the columns of a ``record`` row without its key."""
+    """
+    Make a `Record` of the columns of a ``record`` row without its key.
+
+    Raises:
+        CorruptJournal: It is of a kind that this version does not know.
+    """
     seq, kind, name, payload, time = values
-    return Record(seq, _KINDS[kind], name, payload, time)
+    try:
+        return Record(seq, _KINDS[kind], name, payload, time)
+    except KeyError:
+        raise _unknown(f"Record {seq}", kind) from None
 
 
 def inbox_item(values: tuple[Any, ...]) -> InboxItem:
-    """Make an `InboxItem` of all columns of an ``inbox`` row, in their order."""
+    """
+    Make an `InboxItem` of all columns of an ``inbox`` row, in their order.
+
+    Raises:
+        CorruptJournal: It is of a kind that this version does not know.
+    """
     number, key, kind, name, event_key, payload, time = values
-    return InboxItem(number, key, _MAIL_KINDS[kind], name, event_key, payload, time)
+    try:
+        return InboxItem(number, key, _MAIL_KINDS[kind], name, event_key, payload, time)
+    except KeyError:
+        raise _unknown(f"Inbox item {number}", kind) from None
+
+
+def _unknown(what: str, kind: int) -> CorruptJournal:
+    return CorruptJournal(
+        f"{what} is of kind {kind}, which this version does not know: a newer one has probably written it",
+        fix="upgrade this host, which makes the process go on; nothing of it is lost",
+    )

@@ -49,6 +49,11 @@ def process_row(columns: Sequence[Any]) -> ProcessRow:
     return row._replace(status=Status(row.status))
 
 
+def storable(reason: str | None) -> str | None:
+    """Reasons are the words of errors, which may hold half a character; SQLite keeps whole ones."""
+    return None if reason is None else reason.encode(errors="backslashreplace").decode()
+
+
 class Writing:
     """One write transaction, and what a batch does in it."""
 
@@ -173,8 +178,8 @@ class Writing:
             else:
                 self.execute("DELETE FROM inbox WHERE key = ?", [end.key])
         states: list[tuple[Any, ...]] = [(park.key, Status.RUNNING, park.wake_at, None, None) for park in batch.parks]
-        states += [(stall.key, Status.STALLED, None, stall.reason, None) for stall in batch.stalls]
-        states += [(end.key, end.status, None, end.reason, end.record.time) for end in batch.ends]
+        states += [(stall.key, Status.STALLED, None, storable(stall.reason), None) for stall in batch.stalls]
+        states += [(end.key, end.status, None, storable(end.reason), end.record.time) for end in batch.ends]
         changed = [key for key, *_ in states] + [restart.key for restart in batch.restarts]
         if len(set(changed)) < len(changed):
             raise StorageError("A batch lets go of a process twice, or of one that it restarts")

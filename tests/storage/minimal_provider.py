@@ -95,8 +95,11 @@ class MinimalStorage:
     # --- writing, claiming, waking
 
     async def commit(self, batch: Batch) -> BatchResult:
-        with self._transaction() as writing:
-            return writing.apply(batch)
+        try:
+            with self._transaction() as writing:
+                return writing.apply(batch)
+        except OverflowError as error:
+            raise StorageError(f"SQLite keeps numbers of 64 bits: {error}", path=self._path) from error
 
     async def claim(self, session: int, queues: Collection[str], limit: int, now: int) -> Sequence[Claim]:
         with self._transaction() as writing:
@@ -157,6 +160,10 @@ class MinimalStorage:
 
     async def row(self, id: str) -> ProcessRow | None:
         return next(iter(self._rows("id = ?", id)), None)
+
+    async def rows_by_id(self, ids: Collection[str]) -> Sequence[ProcessRow]:
+        found = [self._rows("id = ?", id) for id in set(ids)]
+        return [row for rows in found for row in rows]
 
     async def journal(self, key: int, after: int = 0) -> Sequence[Record]:
         found = self._select("SELECT * FROM record WHERE key = ? AND seq > ? ORDER BY seq", key, after)

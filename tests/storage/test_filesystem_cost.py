@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from durable.journal import Kind, Record
-from durable.storage import Park
+from durable.storage import MailKind, Park
 from durable.testing.storage_child import OtherProcess
 from durable.testing.storage_parts import QUEUE, creation, event, step
 from durable_storage.filesystem import checkpoint
+from durable_storage.filesystem.entry import Entry
+from durable_storage.filesystem.journals import Journals
 from tests.storage.children import open_files, tampering
 from tests.storage.filesystem import begin, log_of, opened
 
@@ -123,3 +125,78 @@ async def test_entries_at_rest_are_packed(place: Path) -> None:
         assert [claim.row.key for claim in await host.claim(now=100, limit=2)] == [1, 2]
         assert len(await storage.rows()) == 10
         assert sum(type(entry) is bytes for entry in kept.values()) >= 7
+
+
+# --- long inboxes ----------------------------------------------------------------------------------------------
+
+
+async def test_long_inbox_is_copied_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch of many mails, and one that takes many, copies the inbox once, and so does who reads it in the log."""
+    copies: list[int] = []
+    own_inbox = Entry._own_inbox
+
+    def count(entry: Entry) -> dict[int, tuple[int, int]]:
+        before = entry.inbox
+        inbox = own_inbox(entry)
+        if inbox is not before:
+            copies.append(len(inbox))
+        return inbox
+
+    monkeypatch.setattr(Entry, "_own_inbox", count)
+    async with opened(place) as storage, opened(place) as reader:
+        host = await begin(storage)
+        await host.commit(creations=[creation(1)])
+        sizes: list[int] = []
+        for _ in range(2):
+            await host.commit(mails=[event(1)] * 500)
+            sizes += [len(await reader.inbox(1))]
+        assert copies == [0, 0, 500, 500]  # written, read; written, read
+        copies.clear()
+        items = await host.collect()
+        await host.commit(records=[(1, step(2))], taken=[item.number for item in items[:-1]])
+        sizes += [len(await reader.inbox(1))]
+        assert copies == [1000, 1000]
+        assert sizes == [500, 1000, 1]
+        store = storage._store
+        assert store is not None
+        assert list(store.state.items) == [items[-1].number]
+
+
+async def test_entry_and_its_clone_have_their_own_inboxes() -> None:
+    """Whichever of the two is changed, the other one keeps what it had."""
+    where = (0, 1)
+    entry = Entry(1, "id", 1, "definition", QUEUE, None, None)
+    for number in (1, 2, 3):
+        entry.receive(number, MailKind.EVENT, 5, where)
+    clone = entry.clone()
+    clone.take([1, 2])
+    entry.take([3])
+    later = entry.clone()
+    entry.receive(4, MailKind.EVENT, 5, where)
+    later.take([1, 2])
+    later.receive(5, MailKind.EVENT, 5, where)
+    assert [list(one.inbox) for one in (entry, clone, later)] == [[1, 2, 4], [3], [5]]
+    assert list(Entry(2, "id 2", 1, "definition", QUEUE, None, None).inbox) == []
+
+
+async def test_long_inbox_is_read_at_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mails that stand near each other in a file are read together, those far away alone, and each as it was sent."""
+    reads: list[int] = []
+    read_file = Journals._read_file
+
+    def listen(journals: Journals, entry: Entry, start: int, end: int) -> bytes:
+        reads.append(end - start)
+        return read_file(journals, entry, start, end)
+
+    monkeypatch.setattr(Journals, "_read_file", listen)
+    async with opened(place) as storage:
+        host = await begin(storage)
+        await host.commit(creations=[creation(1)], mails=[event(1, payload=b"%d" % number) for number in range(200)])
+        await host.commit(records=[(1, step(2, b"x" * 2**20))])
+        await host.commit(mails=[event(1, payload=b"%d" % number) for number in range(200, 400)])
+        assert storage._checkpointer is not None
+        storage._checkpointer.finish()
+        await host.commit(mails=[event(1, payload=b"400")])
+        assert [item.payload for item in await host.collect()] == [b"%d" % number for number in range(401)]
+        assert len(reads) == 2
+        assert sum(reads) < 2**18

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -49,6 +50,27 @@ async def test_cut_connections_are_opened_again(line: Line, open_postgres: OpenP
     assert await host.storage.renew(host.session, 30)
     assert len(await host.storage.journal(1)) == 2
     assert await host.storage.collect(host.session) == []
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_connections_that_the_server_ends(open_postgres: OpenPostgres, postgres: str, turns: int) -> None:
+    """A call that begins when the last words of the server have arrived, and nobody has read them, is done."""
+    storage = await open_postgres()
+    host = Host(storage, await storage.begin_session("host", 30))
+    await host.commit(creations=[creation(1)])
+    [(backend,)] = await storage._writing.fetch("SELECT pg_backend_pid()")
+
+    async def end() -> None:
+        admin = await asyncpg.connect(postgres)
+        assert await admin.fetchval("SELECT pg_terminate_backend($1, 10000)", backend)  # returns when it is gone
+        await admin.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, end()).result()  # in which time this loop hears nothing
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await host.commit(records=[(1, step(2))])
+    assert [record.seq for record in await storage.journal(1)] == [1, 2]
 
 
 async def lose_one_answer(line: Line, host: Host, **parts: object) -> object:
@@ -134,12 +156,14 @@ async def test_claim_with_a_lost_answer_is_found(line: Line, open_postgres: Open
 async def test_client_hears_when_it_cannot_be_known(line: Line, open_postgres: OpenPostgres) -> None:
     """A client's start is sent again after a lost answer; of mail it is said that nobody knows whether it arrived."""
     client = await open_postgres(over(line, open_postgres.url))
+    await client.commit(Batch(None, creations=[creation(9, owned=False)]))  # from now on the first answer is the last
     line.loses_answers = True
     creating = asyncio.create_task(_commit(client, Batch(None, creations=[creation(1, owned=False)])))
     while not line.lost:
         await asyncio.sleep(0.001)
     line.loses_answers = False
     assert not (await creating).taken_ids  # type: ignore[attr-defined]
+    assert await client.row("id 1") is not None
     line.loses_answers, line.lost = True, 0
     with pytest.raises(StorageUnavailable):
         await client.commit(Batch(None, mails=[event(1)]))

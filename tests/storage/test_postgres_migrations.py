@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -65,6 +66,30 @@ async def test_steps_are_taken_once_each(admin: asyncpg.Connection) -> None:
     with pytest.raises(NewerFormat) as refused:
         await migrate(admin, schema, "here", [OLDER])
     assert (refused.value.version, refused.value.known) == (2, 1)
+
+
+async def test_functions_are_those_of_the_newest_version(
+    admin: asyncpg.Connection, open_postgres: OpenPostgres
+) -> None:
+    """A store of the first version has its functions replaced when it is opened; what it holds stays."""
+    schema = open_postgres.url.rpartition("=")[2]
+    await migrate(admin, schema, "here", STEPS[:1])
+    apply = "SELECT oid, proname, prosrc FROM pg_proc WHERE pronamespace = $1::regnamespace ORDER BY proname"
+    wanted = await admin.fetch(apply, schema)
+    for name in ("append_record", "commit_batch"):
+        [(text,)] = await admin.fetch(
+            "SELECT pg_get_functiondef(oid) FROM pg_proc WHERE oid = ANY ($1) AND proname = $2",
+            [row[0] for row in wanted],
+            name,
+        )
+        await admin.execute(re.sub("BEGIN.*END", "BEGIN RAISE 'of the first version'; END", text, flags=re.DOTALL))
+    await admin.execute(
+        f"INSERT INTO {schema}.session (lease_until, last_batch, state, host, boot) VALUES (0, 0, 0, '', '')"
+    )
+    assert await admin.fetch(apply, schema) != wanted
+    await open_postgres()
+    assert await admin.fetch(apply, schema) == wanted
+    assert await admin.fetchval(f"SELECT count(*) FROM {schema}.session") == 1
 
 
 async def test_failing_step_changes_nothing(admin: asyncpg.Connection) -> None:

@@ -74,6 +74,7 @@ HOT: dict[str, tuple[Any, dict[str, Any], set[str]]] = {
     "contents": (sql.CONTENTS, {"keys": [7, 8]}, {"record_pkey", "inbox_by_process"}),
     "inbox": (sql.INBOX, {"key": 7}, {"inbox_by_process"}),
     "row": (sql.ROW, {"id": "id 7"}, {"process_id_key"}),
+    "rows by id": (sql.ROWS_BY_ID, {"ids": ["id 7", "id 8"]}, {"process_id_key"}),
     "ended": (sql.ENDED_BEFORE, {"before": 5, "most": 10}, {"process_ended"}),
 }
 

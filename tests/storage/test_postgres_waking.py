@@ -126,6 +126,21 @@ async def test_result_elsewhere_is_heard(postgres_url: str) -> None:
         assert sorted(lateness)[2] < 0.2
 
 
+async def test_a_host_hears_of_what_it_looks_at(open_postgres: OpenPostgres) -> None:
+    """A host that asks for rows of others hears of their progress and ends from then on; another host does not."""
+    owner, looking, other = [await host_of(open_postgres) for _ in range(3)]
+    await owner.commit(creations=[creation(1)])
+    await settle(owner, looking, other)
+    await looking.storage.rows_by_id(["id 1"])
+    waiting = [asyncio.create_task(heard(host, 1.0)) for host in (looking, other, owner)]
+    while not owner.storage._notices.endings_are_awaited():  # type: ignore[attr-defined]
+        await asyncio.sleep(0.001)
+    await owner.commit(progress={1: b"half"})
+    seconds = await asyncio.gather(*waiting)
+    assert seconds[0] < 0.5
+    assert min(seconds[1:]) >= 1.0
+
+
 # --- behind a pooler -----------------------------------------------------------------------------------------------
 
 

@@ -80,6 +80,7 @@ async def test_listings_do_not_scan(open_store: OpenStore, monkeypatch: pytest.M
 
     monkeypatch.setattr(reader, "_fetch", listen)
     await storage.row("id")
+    await storage.rows_by_id(["id", "other"])
     await storage.journal(1)
     await storage.inbox(1)
     await storage.rows(before=5)
@@ -92,7 +93,7 @@ async def test_listings_do_not_scan(open_store: OpenStore, monkeypatch: pytest.M
         steps = plan(connection, text)
         assert not re.search(r"SCAN (process|record|inbox)", steps), text + "\n" + steps
     connection.close()
-    assert len(texts) == 6 + 1 + 6
+    assert len(texts) == 7 + 1 + 6
 
 
 async def test_batch_is_one_hop(open_store: OpenStore) -> None:

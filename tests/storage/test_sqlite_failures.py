@@ -5,10 +5,11 @@ from __future__ import annotations
 import sqlite3
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from durable.errors import StorageFull
+from durable.errors import StorageError, StorageFull
 from durable.storage import Batch
 from durable.testing.storage_parts import creation
 from durable_storage.sqlite.provider import SqliteStorage
@@ -108,3 +109,14 @@ async def test_disk_that_is_really_full(small_disk: Path) -> None:
     await storage.commit(Batch(session, 2, creations=[creation(2)]))
     assert [row.key for row in await storage.rows()] == [2, 1]
     await storage.close()
+
+
+@pytest.mark.parametrize("what", [{"id": "\ud800"}, {"key": 2**63}])
+async def test_value_that_sqlite_does_not_take(open_store: OpenStore, what: dict[str, Any]) -> None:
+    """Half a character and a number of more than 64 bits are refused as errors of the store; nothing is written."""
+    storage = await open_store()
+    with pytest.raises(StorageError, match="nothing was written"):
+        await storage.commit(Batch(None, creations=[creation(1, False), creation(2, False)._replace(**what)]))
+    assert await storage.count() == 0
+    await storage.commit(Batch(None, creations=[creation(1, False)]))
+    assert await storage.count() == 1

@@ -213,6 +213,7 @@ async def test_nothing_is_left_open(path: Path, open_store: OpenStore) -> None:
 async def test_killed_while_opening(path: Path, child: StartChild, open_store: OpenStore, strace: str) -> None:
     """A kill at any of the writes from an empty directory to the end of a first session leaves a store that opens."""
     parent = child("create_again", path)
+    call = 0
     for call in range(1, 200):
         victim = int(parent.ask())
         with tampering(strace, victim, "-e", "trace=pwrite64", "-e", f"inject=pwrite64:signal=KILL:when={call}"):

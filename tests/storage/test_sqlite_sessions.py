@@ -105,6 +105,7 @@ async def test_very_old_sessions_are_forgotten(open_store: OpenStore, monkeypatc
     """Rows of dead sessions go after a while, but not while they own a process; asking for one is an error, not a 0."""
     monkeypatch.setattr(sessions, "_KEEP", 1)
     storage = await open_store()
+    idle = await storage.begin_session("host", 30)
     owner, empty = [await storage.begin_session("host", 30) for _ in range(2)]
     await storage.commit(Batch(owner, 1, creations=[creation(1)]))
     for session in (owner, empty):
@@ -116,6 +117,7 @@ async def test_very_old_sessions_are_forgotten(open_store: OpenStore, monkeypatc
         await storage.last_batch(empty)
     living = await storage.begin_session("host", 30)
     assert len(await storage.claim(living, [QUEUE], 10, 0)) == 1
+    assert await storage.renew(idle, 30)
 
 
 async def test_fork_is_refused(path: Path, child: StartChild) -> None:

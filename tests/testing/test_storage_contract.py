@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Awaitable
@@ -74,4 +75,4 @@ def test_needs_pytest_and_hypothesis_only(tmp_path: Path) -> None:
     done = subprocess.run(words + chosen, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert "1 failed" in done.stdout, done.stdout + done.stderr
     assert "AssertionError: assert ['count'] == []" in done.stdout
-    assert "6 passed, 2 skipped" in done.stdout
+    assert re.search(r"[1-9]\d* passed, 2 skipped", done.stdout)

@@ -103,12 +103,31 @@ class Claims(Suite):
         assert sorted(keys) == list(range(1, 8))
 
     @scenario
+    async def test_orphans_are_claimed_first(self, stores: Stores) -> None:
+        """What a dead session was working on comes before all that is due, as `next_wake` says; ties go by key."""
+        host, other = await stores.host(), await stores.host()
+        await host.commit(
+            creations=[
+                creation(3),
+                creation(5, owned=False, wake_at=1, queue="a"),
+                creation(4, owned=False, wake_at=1, queue="b"),
+                creation(2, owned=False, wake_at=2),
+            ]
+        )
+        await host.storage.end_session(host.session)
+        queues = ["a", "b", QUEUE]
+        assert [claim.row.key for claim in await other.claim(limit=1, queues=queues)] == [3]
+        assert [claim.row.key for claim in await other.claim(limit=2, queues=queues)] == [4, 5]
+        assert [claim.row.key for claim in await other.claim(limit=2, queues=queues)] == [2]
+
+    @scenario
     async def test_only_running_processes_are_claimed(self, stores: Stores) -> None:
         """Stalled and ended processes are nobody's work, whatever their session and their mail."""
         host, other = await stores.host(), await stores.host()
         await host.commit(creations=[creation(1, wake_at=3), creation(2, wake_at=3), creation(3, wake_at=3)])
         await host.commit(mails=[event(1), event(2)])
         await host.commit(stalls=[Stall(1, "why", 1)], ends=[ending(2, mail=1)])
+        assert [(await host.row(key)).wake_at for key in (1, 2)] == [None, None]
         await host.commit(mails=[event(1)])
         await host.storage.end_session(host.session)
         assert [claim.row.key for claim in await other.claim()] == [3]

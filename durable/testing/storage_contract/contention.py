@@ -16,9 +16,9 @@ from threading import Barrier, Event
 import pytest
 
 from durable.errors import SessionLost
-from durable.storage import Batch, Claim, Mail, MailKind, Park
+from durable.storage import Batch, Claim, Mail, MailKind, Park, Status
 from durable.testing.storage_contract.suite import LONGEST, Suite, in_threads, scenario
-from durable.testing.storage_parts import Clock, Stores, creation, started, step
+from durable.testing.storage_parts import Clock, Stores, creation, ending, started, step
 
 
 class Contention(Suite):
@@ -186,6 +186,44 @@ class Contention(Suite):
                     assert texts == list(range(mails))
 
         asyncio.run(look())
+
+    def test_ids_that_are_purged_while_they_are_created(self, tmp_path: Path) -> None:
+        """Ended processes are purged while their ids are used again: each creation writes one or is told of one."""
+        clock, turns, over = Clock(), 80, Event()
+        ids = [f"again {number}" for number in range(40)]
+
+        async def create() -> int:
+            async with self.stores(tmp_path, clock) as stores:
+                host, created = await stores.host(), 0
+                try:
+                    for turn in range(turns):
+                        new = [creation(1 + turn * len(ids) + place, id=id) for place, id in enumerate(ids)]
+                        taken = (await host.commit(creations=new)).taken_ids
+                        own = [one for one in new if one.id not in taken]
+                        for one in own:
+                            row = await host.storage.row(one.id)
+                            assert row is not None, f"{one.id!r} was created, and is not there"
+                            assert (row.key, row.owner) == (one.key, host.session)
+                            assert list(await host.storage.journal(one.key)) == [started()]
+                        assert all(row.status is not Status.RUNNING for row in taken.values())
+                        await host.commit(ends=[ending(one.key) for one in own])
+                        created += len(own)
+                finally:
+                    over.set()
+                return created
+
+        async def purge() -> int:
+            async with self.stores(tmp_path, clock) as stores:
+                storage, purged = await stores.open(), 0
+                while not over.is_set():
+                    for row in await storage.ended(10**6, 1000):
+                        purged += await storage.purge([row.key])
+                    await asyncio.sleep(0)  # a store may answer without ever waiting: the time limit needs a turn
+                return purged
+
+        created, purged = in_threads(create, purge)
+        assert len(ids) <= created
+        assert purged <= created
 
     def test_one_id_for_many_creators(self, tmp_path: Path) -> None:
         """Of many that create a process of one id at once exactly one does, and all others are told who."""

@@ -91,7 +91,7 @@ class Endings(Suite):
     async def test_purge_deletes_what_has_ended(self, stores: Stores) -> None:
         """Of the keys it is given `purge` deletes those that have ended, with all they had, and counts them."""
         host = await stores.host()
-        await host.commit(creations=[creation(key) for key in range(1, 6)], mails=[event(1)])
+        await host.commit(creations=[creation(key) for key in range(1, 6)], mails=[event(1), event(3)])
         await host.commit(ends=[ending(1, mail=1), ending(2)], parks=[Park(4, 5, 0)], stalls=[Stall(5, "why", 0)])
         left = [await host.row(key) for key in (5, 4, 3, 2)]
         assert await host.storage.purge([]) == 0
@@ -106,6 +106,7 @@ class Endings(Suite):
         assert list((await host.commit(mails=[event(1)])).deliveries) == [Delivery.NOT_FOUND]
         for key in (2, 3, 4, 5):
             assert len(await host.storage.journal(key)) == (2 if key == 2 else 1)
+        assert len(await host.storage.inbox(3)) == 1
 
     @scenario
     async def test_purged_id_is_free(self, stores: Stores) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from durable.errors import StorageError
-from durable.storage import Batch, JournalStorage, Stall, Status
+from durable.storage import Batch, JournalStorage, MailKind, Notice, Stall, Status
 from durable.testing.storage_contract.suite import LONGEST, Suite, scenario
 from durable.testing.storage_parts import Host, Stores, creation, ending, event, started, step
 
@@ -42,6 +42,27 @@ class Sharing(Suite):
         assert await storage.count(status=some, definition="odd") == 2
         assert await storage.count(definition="even") == 5
         assert await storage.count(status=[]) == 0
+
+    @scenario
+    async def test_rows_by_id(self, stores: Stores) -> None:
+        """Rows that are asked for by several ids: those that exist, as they stand now, each once."""
+        host = await stores.host()
+        await host.commit(creations=[creation(key) for key in range(1, 6)])
+        await host.commit(ends=[ending(2)], stalls=[Stall(3, "why", 0)], progress={4: b"half"})
+        rows = await host.storage.rows_by_id(["id 4", "nobody", "id 2", "id 3", "id 4", "ID 1", "", "id"])
+        assert sorted(rows) == [await host.row(key) for key in (2, 3, 4)]
+        assert list(await host.storage.rows_by_id(["nobody"])) == []
+        assert list(await host.storage.rows_by_id([])) == []
+        await host.storage.purge([2])
+        assert [row.key for row in await host.storage.rows_by_id({"id 1", "id 2"})] == [1]
+
+    @scenario
+    async def test_rows_of_many_ids(self, stores: Stores) -> None:
+        """There may be more ids than a statement of the database has parameters."""
+        host = await stores.host()
+        await host.commit(creations=[creation(key) for key in (1, 7_000, 40_000)])
+        rows = await host.storage.rows_by_id([f"id {key}" for key in range(1, 40_001)])
+        assert sorted(row.key for row in rows) == [1, 7_000, 40_000]
 
     @scenario
     async def test_data_outlive_the_object(self, stores: Stores) -> None:
@@ -147,6 +168,22 @@ class Sharing(Suite):
                 await other.commit(Batch(None, creations=[creation(key + 1, owned=False)]))
                 await storage.wait_for_change(LONGEST * 2)
                 assert await storage.count() == key + 1
+
+    @scenario
+    async def test_mail_beside_a_notice_is_heard(self, stores: Stores) -> None:
+        """Mail for a process of another host is heard there, also when its batch has an end and a notice of it."""
+        if not self.HEARS_CHANGES:
+            pytest.skip("HEARS_CHANGES is False: this store lets its hosts poll")
+        owner, sender = await stores.host(), await stores.host()
+        await owner.commit(creations=[creation(1)])
+        await sender.commit(creations=[creation(2), creation(3)])
+        await owner.storage.wait_for_change(0.05)  # of what was before
+        notices = [Notice(2, event(9, MailKind.RETURN))]
+        await sender.commit(mails=[event(1)], ends=[ending(2)], notices=notices)
+        async with asyncio.timeout(LONGEST / 3):
+            await owner.storage.wait_for_change(LONGEST * 2)
+        [item] = await owner.collect()
+        assert item.key == 1
 
 
 async def _assert_written(storage: JournalStorage, host: Host, seq: int) -> None:

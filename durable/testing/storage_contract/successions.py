@@ -88,7 +88,9 @@ class Successions(Suite):
     async def test_inbox_goes_with_the_end(self, stores: Stores) -> None:
         """What is left in the inbox of a process goes with its end, but not when the end does not hold."""
         host = await stores.host()
-        await host.commit(creations=[creation(1)], mails=[event(1)])
+        await host.commit(creations=[creation(1), creation(2)], mails=[event(1), event(2)])
+        assert not (await host.commit(ends=[ending(2, mail=1)])).held
+        assert list(await host.storage.inbox(2)) == []
         await host.commit(mails=[event(1)])
         assert set((await host.commit(ends=[ending(1, mail=1)])).held) == {1}
         items = await host.collect()
@@ -124,6 +126,38 @@ class Successions(Suite):
         assert list(claim.records) == [*records, step(3)]
         await host.storage.close()
         assert list(await (await stores.open()).journal(1)) == [*records, step(3)]
+
+    @scenario
+    async def test_restart_leaves_its_queue(self, stores: Stores) -> None:
+        """Once restarted into another queue a process is due there only, also at a time when it was due in the old."""
+        host = await stores.host()
+        await host.commit(creations=[creation(1)])
+        await host.commit(parks=[Park(1, 5, 0)])
+        assert [claim.row.key for claim in await host.claim(now=5)] == [1]
+        await host.commit(restarts=[Restart(1, "next", "q", [started()])])
+        await host.commit(parks=[Park(1, 5, 0)])
+        assert (await host.storage.next_wake([QUEUE]), await host.storage.next_wake(["q"])) == (None, 5)
+        assert await host.claim(now=5) == []
+        assert [claim.row.key for claim in await host.claim(now=5, queues=["q"])] == [1]
+
+    @scenario
+    async def test_whole_life_in_a_batch(self, stores: Stores) -> None:
+        """What is created, gets mail, begins its next life and is told of an end in one batch has all that after it."""
+        host = await stores.host()
+        await host.commit(creations=[creation(2)])
+        records = [started(9), step(2, b"next")]
+        await host.commit(
+            creations=[creation(1)],
+            records=[(1, step(2))],
+            mails=[event(1, payload=b"a")],
+            restarts=[Restart(1, "next", QUEUE, records)],
+            ends=[ending(2)],
+            notices=[Notice(2, _notice(1, b"b"))],
+        )
+        row = await host.row(1)
+        assert (row.definition, row.owner, row.mail, row.created_at) == ("next", host.session, 2, 1)
+        assert list(await host.storage.journal(1)) == records
+        assert [item.payload for item in await host.collect()] == [b"a", b"b"]
 
     @scenario
     async def test_wrong_restart_is_refused(self, stores: Stores) -> None:

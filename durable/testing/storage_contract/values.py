@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
+from durable.errors import StorageError
 from durable.journal import NAME_LIMIT, Kind, Record
-from durable.storage import Batch, Delivery, Mail, MailKind, Park, Stall
+from durable.storage import Batch, Delivery, Mail, MailKind, Park, Stall, Status
 from durable.testing.storage_contract.suite import Suite, scenario
-from durable.testing.storage_parts import QUEUE, Stores, creation, event, step
+from durable.testing.storage_parts import QUEUE, Stores, creation, ending, event, started, step
 
 ODD_IDS = (
     *("a/b", "a", "../..", "..", ".", "/", "/etc/passwd", "a\\b", "C:", "CON", "-rf", "~", "*", "a?b#c", "a&b=c"),
@@ -48,6 +51,7 @@ class Values(Suite):
             row = await host.storage.row(id_)
             assert row is not None
             assert (row.key, row.id) == (key, id_)
+        assert {row.key: row.id for row in await host.storage.rows_by_id(ODD_IDS)} == dict(enumerate(ODD_IDS, start=1))
         result = await host.commit(mails=[Mail(id_, MailKind.EVENT, id_[:200], id_, b"", 1) for id_ in ODD_IDS])
         assert set(result.deliveries) == {Delivery.DELIVERED}
         again = await host.commit(creations=[creation(1000 + key, id=id_) for key, id_ in enumerate(ODD_IDS)])
@@ -128,6 +132,38 @@ class Values(Suite):
         await host.commit(parks=[Park(largest, 2**62 + 1, 0)])
         assert await host.storage.next_wake([QUEUE]) == 2**62 + 1
         assert await host.storage.purge([largest]) == 0
+
+    @scenario
+    async def test_reasons_may_hold_anything(self, stores: Stores) -> None:
+        """A reason is the words of an error: NUL or half a character in it spoils neither the words nor the batch."""
+        host = await stores.host()
+        await host.commit(creations=[creation(1), creation(2)])
+        reason = "bad \0 bytes \ud800 read"
+        end = ending(2, Status.TERMINATED)._replace(reason=reason)
+        await host.commit(stalls=[Stall(1, reason, 0)], ends=[end])
+        for key, status in ((1, Status.STALLED), (2, Status.TERMINATED)):
+            row = await host.row(key)
+            assert row.status is status
+            assert row.reason is not None
+            words = row.reason.encode().split()
+            assert (words[0], words[2], words[4]) == (b"bad", b"bytes", b"read")
+
+    @scenario
+    async def test_times_out_of_range(self, stores: Stores) -> None:
+        """A time that does not fit into 64 bits refuses its batch as an error of the store; nothing is written."""
+        host = await stores.host()
+        await host.commit(creations=[creation(1)])
+        for far in (2**63, -(2**63) - 1):
+            with pytest.raises(StorageError):
+                await host.commit(records=[(1, step(2))], parks=[Park(1, far, 0)])
+            with pytest.raises(StorageError):
+                await host.commit(creations=[creation(2, owned=False, wake_at=far)], records=[(1, step(2))])
+            with pytest.raises(StorageError):
+                await host.commit(records=[(1, step(2))], mails=[event(1, time=far)])
+        assert [row.owner for row in await host.storage.rows()] == [host.session]
+        assert list(await host.storage.journal(1)) == [started()]
+        assert list(await host.storage.inbox(1)) == []
+        assert await host.storage.last_batch(host.session) == 1
 
     @scenario
     async def test_times_may_go_back(self, stores: Stores) -> None:

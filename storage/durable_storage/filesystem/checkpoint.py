@@ -42,14 +42,16 @@ class Checkpointer:
         self._store = store
         self._thread: threading.Thread | None = None
         self._unindexed = 0
+        self._due_at = 0  # how long the log has to be after one that failed
         self._closed = False
 
     def start_if_due(self) -> None:
         """Start one in the background, if the log has grown and none is under way."""
-        is_due = self._store.log.position >= _DUE_AT and not self._closed
+        is_due = self._store.log.position >= max(_DUE_AT, self._due_at) and not self._closed
         if is_due and (self._thread is None or not self._thread.is_alive()):
-            self._thread = threading.Thread(target=self._run_if_due, name="durable checkpoint", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run_if_due, name="durable checkpoint", daemon=True)
+            thread.start()
+            self._thread = thread  # who waits for it may do so from another thread
 
     def finish(self) -> None:
         """Make the files complete, and the index of them."""
@@ -96,11 +98,17 @@ class Checkpointer:
                     self._run()
                     if self._unindexed > _INDEX_AT + len(self._store.state.entries) // 10:
                         self._save_index()
+            self._due_at = 0
         except (OSError, StorageError) as error:
+            self._due_at = self._store.log.position + _DUE_AT
             _logger.warning("a checkpoint of %s failed, the log is kept: %s", self._store.layout.directory, error)
 
     def _run(self) -> None:
         store = self._store
+        if store.state.is_missing:
+            names = sorted(store.state.refused)
+            fix = "look after the files and their disk, then restart the hosts"
+            raise StorageError("Lines of the log belong into files that the system refuses", files=names, fix=fix)
         segment, (moves, purged) = store.begin_segment(self._collect)
         with ThreadPoolExecutor(_PARALLEL, "durable checkpoint") as threads:
             for _ in threads.map(self._write, moves):

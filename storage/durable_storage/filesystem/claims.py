@@ -12,6 +12,7 @@ from collections.abc import Collection
 
 from durable.errors import CorruptJournal
 from durable.storage import Claim, InboxItem
+from durable_storage.checks import stall_reason
 from durable_storage.filesystem.journals import Journals
 from durable_storage.filesystem.state import State
 from durable_storage.filesystem.transaction import Changes
@@ -40,16 +41,22 @@ def mark_damaged(state: State, key: int, error: CorruptJournal) -> None:
     """Leave a process alone from now on; its row says why."""
     _logger.error("%s", error)
     damaged = state.entries[key].clone()
-    damaged.damage = str(error.args[0])
+    damaged.damage = stall_reason(error)
     state.install(damaged)
 
 
 def collect(changes: Changes, journals: Journals, session: int) -> list[InboxItem]:
-    """Inbox items of the flagged processes of *session*, whose flags are cleared."""
-    flagged = changes.state.flagged(session)
-    for entry in flagged:
+    """Inbox items of the flagged processes of *session*, whose flags are cleared; as in `claim` for damaged files."""
+    state = changes.state
+    items: list[InboxItem] = []
+    for entry in state.flagged(session):
+        try:
+            items += journals.inbox(entry)
+        except CorruptJournal as error:
+            mark_damaged(state, entry.key, error)
+            continue
         changes.look(entry.key)
-    return sorted(item for entry in flagged for item in journals.inbox(entry))
+    return sorted(items)
 
 
 def resume_stalled(changes: Changes, queues: Collection[str], now: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from durable.errors import NotOwned, StorageError
 from durable.storage import Batch, BatchResult, Creation, Delivery, End, Mail, Park, ProcessRow, Stall
-from durable_storage.checks import check_children, check_journals, check_shape, keys_to_own
+from durable_storage.checks import check_children, check_journals, check_shape, keys_to_own, storable
 from durable_storage.filesystem.transaction import Changes
 
 
@@ -91,8 +91,8 @@ def _release(changes: Changes, batch: Batch) -> set[int]:
             changes.park(park.key, park.wake_at)
     for stall in batch.stalls:
         if stall.key not in held:
-            changes.stall(stall.key, stall.reason)
+            changes.stall(stall.key, storable(stall.reason))
     for end in batch.ends:
         if end.key not in held:
-            changes.end(end.key, end.status, end.reason, end.record)
+            changes.end(end.key, end.status, storable(end.reason), end.record)
     return held

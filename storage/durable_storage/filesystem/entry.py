@@ -2,20 +2,31 @@
 `Entry`: what is kept in memory of one process, and how each line of its file changes it.
 
 Records, payloads and mails stay in the file; an entry knows only where the mails of its inbox stand. `pending` is what
-the commit log has and the file does not have yet.
+the commit log has and the file does not have yet. An inbox may be long: a clone has it in common with its original
+until one of them changes it, copies it for that once, and changes its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from sys import intern
 from typing import Any, NamedTuple
 
 from durable.errors import CorruptJournal
 from durable.storage import ENDED, MailKind, ProcessRow, Status
-from durable_storage.filesystem.lines import mail_kind_of, payload_of
+from durable_storage.filesystem.lines import (
+    STRANGE,
+    mail_kind_of,
+    number_of,
+    number_or_none,
+    payload_of,
+    strange,
+    text_of,
+    text_or_none,
+)
 
 _WAKES_STALLED = frozenset({MailKind.CANCEL, MailKind.TERMINATE, MailKind.RESUME})
+RESTORE = "stop every host and restore the file from a backup; the other processes go on"
 _STATUSES = {str(status): status for status in Status}
 
 
@@ -31,10 +42,11 @@ class Entry:
     """
     One process. ``born`` tells it from earlier ones with its key, and earlier lives; ``length`` counts the bytes
     of its file with those that are pending, ``seq`` its records; ``inbox`` maps item numbers to where their lines are,
-    (offset, length). ``damage`` says what is wrong with its file; then nothing is done with it.
+    (offset, length). ``damage`` says what is wrong with its file, and what to do; then nothing is done with it.
     """
 
     __slots__ = (
+        "_shares_inbox",
         "born",
         "created_at",
         "damage",
@@ -73,7 +85,8 @@ class Entry:
         self.progress: bytes | None = None
         self.length = 0
         self.seq = 0
-        self.inbox: Mapping[int, tuple[int, int]] = _EMPTY
+        self.inbox = _EMPTY
+        self._shares_inbox = True
         self.pending: tuple[Chunk, ...] = ()
         self.damage: str | None = None
 
@@ -96,6 +109,7 @@ class Entry:
         copy.length = self.length
         copy.seq = self.seq
         copy.inbox = self.inbox
+        copy._shares_inbox = self._shares_inbox = True
         copy.pending = self.pending
         copy.damage = self.damage
         return copy
@@ -142,7 +156,7 @@ class Entry:
     def receive(self, number: int, kind: MailKind, time: int, where: tuple[int, int]) -> None:
         """A mail has come: count it, and wake who has to look."""
         self.mail += 1
-        self.inbox = {**self.inbox, number: where}
+        self._own_inbox()[number] = where
         if self.status is Status.RUNNING:
             self.wake_at = time if self.wake_at is None else min(self.wake_at, time)
         elif kind in _WAKES_STALLED:
@@ -152,9 +166,13 @@ class Entry:
         """It is not stalled any more."""
         self.status, self.reason, self.wake_at = Status.RUNNING, None, now
 
-    def take(self, number: int) -> None:
-        """An item of the inbox has moved into the journal."""
-        self.inbox = {other: where for other, where in self.inbox.items() if other != number} or _EMPTY
+    def take(self, numbers: Iterable[int]) -> None:
+        """Items of the inbox have moved into the journal."""
+        inbox = self._own_inbox()
+        for number in numbers:
+            inbox.pop(number, None)
+        if not inbox:
+            self._empty_inbox()
 
     def park(self, wake_at: int | None) -> None:
         """Its owner has let go of it."""
@@ -168,12 +186,23 @@ class Entry:
     def end(self, status: Status, reason: str | None, time: int) -> None:
         """It is over, and nobody will read its inbox."""
         self.park(None)
-        self.inbox = _EMPTY
+        self._empty_inbox()
         self.status, self.reason, self.ended_at = status, reason, time
 
     def own(self, session: int) -> None:
         """*session* has claimed it."""
         self.owner, self.wake_at = session, None
+
+    def _own_inbox(self) -> dict[int, tuple[int, int]]:
+        """The inbox, to be changed in its place."""
+        if self._shares_inbox:
+            self.inbox = dict(self.inbox)
+            self._shares_inbox = False
+        return self.inbox
+
+    def _empty_inbox(self) -> None:
+        self.inbox = _EMPTY
+        self._shares_inbox = True
 
     # --- lines of its file
 
@@ -185,13 +214,16 @@ class Entry:
         Raises:
             CorruptJournal: It is no such line.
         """
+        if line["op"] != "process":
+            raise CorruptJournal("A journal file does not begin with its process")
         try:
-            names = ("key", "id", "born", "definition", "queue", "owner", "wake_at")
-            if line["op"] == "process":
-                return Entry(*(line[name] for name in names))
-        except (KeyError, TypeError):
-            pass
-        raise CorruptJournal("A journal file does not begin with its process")
+            key, id_, born = number_of(line, "key"), text_of(line, "id"), number_of(line, "born")
+            id_.encode()  # else its file would have no name
+            definition, queue = text_of(line, "definition"), text_of(line, "queue")
+            owner, wake_at = number_or_none(line, "owner"), number_or_none(line, "wake_at")
+        except STRANGE as error:
+            raise strange(line) from error
+        return Entry(key, id_, born, definition, queue, owner, wake_at)
 
     def apply(self, line: dict[str, Any], length: int) -> None:
         """
@@ -202,8 +234,8 @@ class Entry:
         """
         try:
             self._apply(line, length)
-        except (KeyError, TypeError, ValueError) as error:
-            raise CorruptJournal(f"A line of the journal of {self.id!r} says nothing that can be: {line}") from error
+        except STRANGE as error:
+            raise strange(line) from error
         self.length += length
 
     def _apply(self, line: dict[str, Any], length: int) -> None:
@@ -211,30 +243,30 @@ class Entry:
             case "record":
                 if line["seq"] != self.seq + 1:
                     raise CorruptJournal(f"Journal of {self.id!r} has record {line['seq']} after {self.seq}")
-                self.append(line["time"])
+                self.append(number_of(line, "time"))
             case "mail":
-                self.receive(line["number"], mail_kind_of(line), line["time"], (self.length, length))
+                where = (self.length, length)
+                self.receive(number_of(line, "number"), mail_kind_of(line), number_of(line, "time"), where)
             case "taken":
-                for number in line["numbers"]:
-                    self.take(number)
+                self.take(line["numbers"])
             case "progress":
                 self.progress = payload_of(line)
             case "restart":
-                self.restart(line["mail"], line["created_at"], line["wake_at"])
+                self.restart(number_of(line, "mail"), number_of(line, "created_at"), number_or_none(line, "wake_at"))
             case "park":
-                self.park(line["wake_at"])
+                self.park(number_or_none(line, "wake_at"))
             case "stall":
-                self.stall(line["reason"])
+                self.stall(text_of(line, "reason"))
             case "end":
-                self.end(_STATUSES[line["status"]], line["reason"], line["time"])
+                self.end(_STATUSES[line["status"]], text_or_none(line, "reason"), number_of(line, "time"))
             case "claim":
-                self.own(line["session"])
+                self.own(number_of(line, "session"))
             case "look":
                 self.wake_at = None
             case "resume":
-                self.resume(line["now"])
+                self.resume(number_of(line, "now"))
             case _:
                 raise KeyError(line["op"])
 
 
-_EMPTY: Mapping[int, tuple[int, int]] = {}
+_EMPTY: dict[int, tuple[int, int]] = {}  # of every entry without mail; never changed

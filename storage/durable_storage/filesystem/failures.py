@@ -20,6 +20,8 @@ def translated(directory: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise translate(error, directory) from error
+    except UnicodeEncodeError as error:
+        raise StorageError(f"A file cannot keep that, nothing was written: {error}", path=directory) from error
 
 
 def translate(error: OSError, directory: str) -> StorageError:

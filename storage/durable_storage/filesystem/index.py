@@ -13,6 +13,7 @@ unnoticed so; whoever writes to the store, or reads a journal, looks at every fi
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Collection, Iterable
@@ -75,6 +76,16 @@ def load(layout: Layout, journals: Journals, *, checking: bool) -> Files:
     With *checking* False, none is looked at if there are many and the index is current.
     """
     index = _read_index(layout)
+    try:
+        return _load(layout, journals, index, checking=checking)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if index is _NOTHING:
+            raise
+        _logger.warning("the index %s holds something else than an index; it is made anew: %r", layout.index, error)
+        return _load(layout, journals, _NOTHING, checking=checking)
+
+
+def _load(layout: Layout, journals: Journals, index: _Index, *, checking: bool) -> Files:
     is_current = _is_current(layout, index)
     if is_current and not checking and len(index.names) >= _MANY:
         return Files(State.from_columns(index.columns), [], 0, is_checked=False)
@@ -94,6 +105,12 @@ def load(layout: Layout, journals: Journals, *, checking: bool) -> Files:
         except CorruptJournal as error:
             _logger.error("%s", error)
             state.unreadable[name] = str(error.args[0])
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise
+            _logger.error("the system refuses a journal file, its process is left out: %s", error)
+            state.unreadable[name] = f"the system refuses it ({error.strerror})"
+            state.refused.add(name)
         else:
             if loaded.torn is not None:
                 suspects.append(loaded)
@@ -171,7 +188,12 @@ def _read_index(layout: Layout) -> _Index:
         _logger.warning("the index %s is of another version or damaged; it is made anew", layout.index)
     except FileNotFoundError:
         pass
-    return _Index(0, 0, (), (), (), State().to_columns())
+    except (OSError, TypeError, ValueError) as error:
+        _logger.warning("the index %s cannot be read; it is made anew: %r", layout.index, error)
+    return _NOTHING
+
+
+_NOTHING = _Index(0, 0, (), (), (), State().to_columns())
 
 
 def save(layout: Layout, entries: Iterable[Entry], segment: int) -> None:

@@ -7,18 +7,24 @@ checkpoint, one opening at a time holds.
 
 from __future__ import annotations
 
+import errno
 import os
+from bisect import bisect_right
+from collections.abc import Iterator
+from stat import S_ISREG
 from typing import NamedTuple
 
 from durable.errors import CorruptJournal, NewerFormat
 from durable.journal import Record
 from durable.storage import InboxItem
-from durable_storage.filesystem.entry import Entry
+from durable_storage.filesystem.entry import RESTORE, Chunk, Entry
 from durable_storage.filesystem.frames import frames_after, read_frame, read_frames
 from durable_storage.filesystem.layout import Layout, sync, write_all, write_durably
 from durable_storage.filesystem.lines import MAGIC, inbox_item_of, read_line, record_of
 
 _ANY_VERSION = b"durable journal "
+_NEAR = 2**16  # bytes between two lines that are read at once, with what stands between them
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # of no file in particular
 
 
 class Loaded(NamedTuple):
@@ -45,7 +51,7 @@ class Journals:
             CorruptJournal: Its file is damaged, or holds something else than is known of it.
         """
         if entry.damage is not None:
-            raise self._corrupt(entry, entry.damage)
+            raise self._left_alone(entry)
         data = self._bytes(entry, 0, entry.length)
         records: list[Record] = []
         inbox: list[InboxItem] = []
@@ -65,7 +71,9 @@ class Journals:
         return records, inbox
 
     def inbox(self, entry: Entry) -> list[InboxItem]:
-        """What is in the inbox of a process; only these lines are read."""
+        """What is in the inbox of a process; only these lines are read; `read` says what it raises."""
+        if entry.damage is not None:
+            raise self._left_alone(entry)
         return [
             inbox_item_of(read_line(payload), entry.key)
             for line in self.inbox_lines(entry)
@@ -75,11 +83,14 @@ class Journals:
     def inbox_lines(self, entry: Entry) -> list[bytes]:
         """The lines of what is in the inbox of a process, as they stand in its file."""
         found: list[bytes] = []
-        for start, length in entry.inbox.values():
-            line = self._bytes(entry, start, start + length)
-            if read_frame(line) is None:
-                raise self._corrupt(entry, f"its file is damaged at byte {start}")
-            found.append(line)
+        for lines in _runs(entry):
+            first, end = lines[0][0], sum(lines[-1])
+            data = self._bytes(entry, first, end)
+            for start, length in lines:
+                line = data[start - first : start - first + length]
+                if len(line) < length or read_frame(line) is None:
+                    raise self._corrupt(entry, f"its file is damaged at byte {start}")
+                found.append(line)
         return found
 
     def _bytes(self, entry: Entry, start: int, end: int) -> bytes:
@@ -88,27 +99,39 @@ class Journals:
         pieces: list[bytes] = []
         if start < in_file:
             pieces.append(self._read_file(entry, start, in_file))
-        for _, offset, data in entry.pending:
-            if offset < end and offset + len(data) > start:
-                pieces.append(data[max(0, start - offset) : end - offset])
+        first = max(0, bisect_right(entry.pending, start, key=_offset_of) - 1)
+        last = bisect_right(entry.pending, end, key=_offset_of)
+        for _, offset, data in entry.pending[first:last]:
+            pieces.append(data[max(0, start - offset) : max(0, end - offset)])
         return b"".join(pieces)
 
     def _read_file(self, entry: Entry, start: int, end: int) -> bytes:
         try:
-            descriptor = os.open(self._layout.journal(entry.id), os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self._path(entry), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                return os.pread(descriptor, end - start, start)
+            finally:
+                os.close(descriptor)
         except FileNotFoundError:
             raise self._corrupt(entry, "its file is gone") from None
-        try:
-            return os.pread(descriptor, end - start, start)
-        finally:
-            os.close(descriptor)
+        except OSError as error:
+            if error.errno in _OURS:
+                raise
+            fix = "look after the file and its disk, then restart the hosts; the other processes go on"
+            raise self._corrupt(entry, f"the system refuses its file ({error.strerror})", fix) from error
 
-    def _corrupt(self, entry: Entry, damage: str) -> CorruptJournal:
+    def _corrupt(self, entry: Entry, damage: str, fix: str = RESTORE) -> CorruptJournal:
         return CorruptJournal(
             f"The journal of {entry.id!r} cannot be read: {damage}",
-            path=self._layout.journal(entry.id),
-            fix="stop every host and restore the file from a backup; the other processes go on",
+            path=self._path(entry),
+            fix=fix,
         )
+
+    def _left_alone(self, entry: Entry) -> CorruptJournal:
+        return CorruptJournal(f"The journal of {entry.id!r} is left alone: {entry.damage}", path=self._path(entry))
+
+    def _path(self, entry: Entry) -> str:
+        return self._layout.journal(entry.id)
 
     # --- a whole file
 
@@ -119,8 +142,12 @@ class Journals:
         Raises:
             CorruptJournal: It is no journal file, its beginning is damaged, or what is whole makes no sense.
             NewerFormat: A newer version of this library wrote it.
+            OSError: The system refuses it.
         """
-        with open(os.path.join(self._layout.journals, name), "rb") as file:
+        path = os.path.join(self._layout.journals, name)
+        if not S_ISREG(os.stat(path).st_mode):  # to open a pipe would wait for its writer
+            raise CorruptJournal("What has the name of a journal file is no file", file=name)
+        with open(path, "rb") as file:
             data = file.read()
         if not data.startswith(MAGIC):
             if data.startswith(_ANY_VERSION) and data[len(_ANY_VERSION) :].partition(b"\n")[0].isdigit():
@@ -160,3 +187,19 @@ class Journals:
     def cut(self, loaded: Loaded) -> None:
         """Shorten a file to what is whole of it."""
         os.truncate(self._layout.journal(loaded.entry.id), loaded.entry.length)
+
+
+def _offset_of(chunk: Chunk) -> int:
+    return chunk.offset
+
+
+def _runs(entry: Entry) -> Iterator[list[tuple[int, int]]]:
+    """The lines of the inbox of a process, (offset, length), as they stand near each other in its file."""
+    run: list[tuple[int, int]] = []
+    for start, length in entry.inbox.values():
+        if run and not 0 <= start - sum(run[-1]) <= _NEAR:
+            yield run
+            run = []
+        run.append((start, length))
+    if run:
+        yield run

@@ -40,8 +40,7 @@ def _payload_member(payload: bytes) -> str:
     return f'"base64":"{b64encode(payload).decode()}"'
 
 
-def payload_of(line: dict[str, Any]) -> bytes:
-    """The payload a line carries."""
+def _payload(line: dict[str, Any]) -> bytes:
     if "text" in line:
         return bytes(line["text"], "utf-8")
     return b64decode(line["base64"], validate=True)
@@ -138,18 +137,74 @@ def read_line(payload: bytes) -> dict[str, Any]:
     raise CorruptJournal(f"A frame holds something that is no line of a journal: {payload[:80]!r}")
 
 
+# What is raised where a member of a line is missing, or is not what this version writes.
+STRANGE = (KeyError, TypeError, ValueError)
+
+
+def strange(line: dict[str, Any]) -> CorruptJournal:
+    """The error of a *line* that stands as it was written, its checksum says so, and cannot be read here."""
+    return CorruptJournal(
+        f"This version cannot read a line of a journal, a newer one has probably written it: {str(line)[:200]}",
+        fix="upgrade this host; the process waits, and nothing of it is lost",
+    )
+
+
+def number_of(line: dict[str, Any], member: str) -> int:
+    """A number of 64 bits."""
+    value = line[member]
+    if type(value) is not int or not -(2**63) <= value < 2**63:
+        raise TypeError(f"{member} is no number: {value!r:.80}")
+    return value
+
+
+def text_of(line: dict[str, Any], member: str) -> str:
+    """A text."""
+    value = line[member]
+    if type(value) is not str:
+        raise TypeError(f"{member} is no text: {value!r:.80}")
+    return value
+
+
+def number_or_none(line: dict[str, Any], member: str) -> int | None:
+    """A number of 64 bits, or nothing."""
+    return None if line[member] is None else number_of(line, member)
+
+
+def text_or_none(line: dict[str, Any], member: str) -> str | None:
+    """A text, or nothing."""
+    return None if line[member] is None else text_of(line, member)
+
+
+def payload_of(line: dict[str, Any]) -> bytes:
+    """The payload a line carries."""
+    try:
+        return _payload(line)
+    except STRANGE as error:
+        raise strange(line) from error
+
+
 def record_of(line: dict[str, Any]) -> Record:
     """The record a line carries."""
-    return Record(line["seq"], _KINDS[line["kind"]], line["name"], payload_of(line), line["time"])
+    try:
+        kind = _KINDS[line["kind"]]
+        return Record(number_of(line, "seq"), kind, text_of(line, "name"), _payload(line), number_of(line, "time"))
+    except STRANGE as error:
+        raise strange(line) from error
 
 
 def mail_kind_of(line: dict[str, Any]) -> MailKind:
     """What kind of mail a line carries."""
-    return _MAIL_KINDS[line["kind"]]
+    try:
+        return _MAIL_KINDS[line["kind"]]
+    except STRANGE as error:
+        raise strange(line) from error
 
 
 def inbox_item_of(line: dict[str, Any], key: int) -> InboxItem:
     """The mail a line carries, as the inbox item of process *key*."""
-    return InboxItem(
-        line["number"], key, mail_kind_of(line), line["name"], line["event_key"], payload_of(line), line["time"]
-    )
+    try:
+        number, kind, name = number_of(line, "number"), _MAIL_KINDS[line["kind"]], text_of(line, "name")
+        event_key, time = text_or_none(line, "event_key"), number_of(line, "time")
+        return InboxItem(number, key, kind, name, event_key, _payload(line), time)
+    except STRANGE as error:
+        raise strange(line) from error

@@ -51,7 +51,7 @@ def unpack(packed: bytes) -> Entry:
     entry.progress = progress
     entry.seq = seq
     if inbox:
-        entry.inbox = {number: (offset, length) for number, offset, length in inbox}
+        entry.inbox = {number: (offset, length) for number, offset, length in inbox}  # copied before it is changed
     return entry
 
 

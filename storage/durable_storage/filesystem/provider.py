@@ -219,6 +219,10 @@ class FilesystemStorage:
         """The process with this id."""
         return await self._read(lambda state: state.entries[state.keys[id]].row() if id in state.keys else None)
 
+    async def rows_by_id(self, ids: Collection[str]) -> Sequence[ProcessRow]:
+        """Those of *ids* that exist."""
+        return await self._read(lambda state: state.rows_by_id(ids))
+
     async def journal(self, key: int, after: int = 0) -> Sequence[Record]:
         """Records with ``seq > after``."""
         store, _ = self._usable()

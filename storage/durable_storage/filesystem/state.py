@@ -40,6 +40,8 @@ class State:
         self.dirty: set[int] = set()  # keys of entries with pending lines
         self.purged: list[Purged] = []
         self.unreadable: dict[str, str] = {}  # name of a journal file nobody can tell the process of -> why
+        self.refused: set[str] = set()  # names of those the system refuses to open or read
+        self.is_missing = False  # the log has lines that perhaps belong into one of these
         self._counts: Counter[tuple[Status, str]] = Counter()
         self._due: dict[str, list[tuple[int, int]]] = {}  # queue -> heap of (wake_at, key), with outdated ones
         self._owned: dict[int, set[int]] = {}  # session -> keys
@@ -210,6 +212,10 @@ class State:
         return [self.entries.peek(key).row() for _, key in some]
 
     # --- listings
+
+    def rows_by_id(self, ids: Collection[str]) -> list[ProcessRow]:
+        """The rows of those of *ids* that are known."""
+        return [self.entries.peek(self.keys[id]).row() for id in set(ids) if id in self.keys]
 
     def rows(
         self, status: Collection[Status] | None, definition: str | None, limit: int, before: int | None

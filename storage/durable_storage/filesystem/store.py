@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from durable.errors import CorruptJournal, StorageError
 from durable_storage.filesystem import index
-from durable_storage.filesystem.entry import Entry
+from durable_storage.filesystem.entry import RESTORE, Entry
 from durable_storage.filesystem.failures import translated
 from durable_storage.filesystem.following import Outdated, enter, follow, head_of
 from durable_storage.filesystem.journals import Journals, Loaded
@@ -102,7 +102,7 @@ class Store:
             return  # an interrupted checkpoint; the next one writes it again
         if not loaded.torn:
             damaged = entry.clone()
-            damaged.damage = f"its file is damaged at byte {loaded.entry.length} of {loaded.size}"
+            damaged.damage = f"its file is damaged at byte {loaded.entry.length} of {loaded.size}; {RESTORE}"
             _logger.error("the journal of %r cannot be read: %s", entry.id, damaged.damage)
             self.state.install(damaged)
             return

@@ -7,6 +7,7 @@ Entries are copied before they are changed, so nothing has to be undone when the
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -15,14 +16,17 @@ from typing import Any
 from durable.errors import CorruptJournal
 from durable.journal import Record
 from durable.storage import Creation, InboxItem, Mail, Restart, Status
+from durable_storage.checks import stall_reason
 from durable_storage.filesystem import lines
-from durable_storage.filesystem.entry import Chunk, Entry
+from durable_storage.filesystem.entry import RESTORE, Chunk, Entry
 from durable_storage.filesystem.frames import read_frames
 from durable_storage.filesystem.journals import Journals
 from durable_storage.filesystem.layout import journal_name
 from durable_storage.filesystem.log import Part, Transaction
 from durable_storage.filesystem.sessions import Session
 from durable_storage.filesystem.state import Purged, State
+
+_logger = logging.getLogger("durable_storage.filesystem")
 
 
 class Changes:
@@ -35,7 +39,7 @@ class Changes:
         self._stamp = state.stamp
         self._entries: dict[int, Entry] = {}
         self._lines: dict[int, list[bytes]] = {}
-        self._created: dict[str, Entry] = {}
+        self._created: dict[str, int] = {}
         self._purged: list[Entry] = []
 
     # --- looking
@@ -46,9 +50,7 @@ class Changes:
 
     def find(self, process_id: str) -> Entry | None:
         """The process with that id."""
-        if created := self._created.get(process_id):
-            return created
-        key = self.state.keys.get(process_id)
+        key = self._created.get(process_id, self.state.keys.get(process_id))
         return None if key is None else self.entry(key)
 
     def is_empty(self) -> bool:
@@ -87,7 +89,8 @@ class Changes:
             raise CorruptJournal(f"The journal file of {creation.id!r} is there but damaged", damage=why)
         born = self.stamp()
         entry = Entry(creation.key, creation.id, born, creation.definition, creation.queue, owner, creation.wake_at)
-        self._entries[entry.key] = self._created[entry.id] = entry
+        self._entries[entry.key] = entry
+        self._created[entry.id] = entry.key
         self._lines[entry.key] = []
         self._add(entry, lines.process_line(entry))
         self.append(entry.key, creation.record)
@@ -113,8 +116,7 @@ class Changes:
             by_process.setdefault(self.state.items[number], []).append(number)
         for key, some in by_process.items():
             entry = self._touch(key)
-            for number in some:
-                entry.take(number)
+            entry.take(some)
             self._add(entry, lines.line("taken", numbers=some))
 
     def report(self, key: int, progress: bytes) -> None:
@@ -129,8 +131,6 @@ class Changes:
         kept = self._journals.inbox_lines(self._as_written(old))
         entry = Entry(old.key, old.id, self.stamp(), restart.definition, restart.queue, old.owner, old.wake_at)
         self._entries[entry.key] = entry
-        if entry.id in self._created:
-            self._created[entry.id] = entry
         self._lines[entry.key] = []
         self._add(entry, lines.process_line(entry))
         restored = lines.line("restart", mail=old.mail, created_at=old.created_at, wake_at=old.wake_at)
@@ -269,24 +269,40 @@ def _redo_part(state: State, part: Part, segment: int) -> None:
         state.remove(entry)
         entry = None
     if entry is None:
-        if part.offset:
-            return  # its file was deleted, by a purge or by hand
+        if part.offset:  # its file was deleted, by a purge or by hand; or nobody can read it now
+            state.is_missing = bool(state.refused)
+            return
         _, length, first = next(read_frames(part.lines, len(lines.MAGIC)))
         created = Entry.from_line(lines.read_line(first))
         created.length = length
         if (key := state.keys.get(created.id)) is not None and state.entries[key].born > created.born:
             return  # an earlier process with this id, which was purged
     else:
-        if entry.damage is not None or part.offset + len(part.lines) <= entry.length:
+        if part.offset + len(part.lines) <= entry.length:
             return
         created = entry.clone()
     start = created.length - part.offset
     if start < 0:
-        created.damage = f"its file ends at byte {created.length}, and what follows to byte {part.offset} is missing"
+        what = f"its file ends at byte {created.length}, and what follows to byte {part.offset} is missing"
+        created.damage = created.damage or f"{what}; {RESTORE}"
         state.install(created)
         return
-    for _, end, payload in read_frames(part.lines, start):
-        created.apply(lines.read_line(payload), end - start)
-        start = end
+    _redo_lines(created, part, start)
+    created.length = part.offset + len(part.lines)
     state.install(created)
     state.add_pending(created, Chunk(segment, part.offset, part.lines))
+
+
+def _redo_lines(entry: Entry, part: Part, start: int) -> None:
+    """
+    Apply what is new in *part*, unless the process is damaged or that is what damages it.
+
+    Whoever wrote it understands it, so it belongs into the file whatever this version makes of it.
+    """
+    try:
+        for _, end, payload in read_frames(part.lines, start) if entry.damage is None else ():
+            entry.apply(lines.read_line(payload), end - start)
+            start = end
+    except CorruptJournal as error:
+        _logger.error("the journal of %r cannot be read: %s", entry.id, error)
+        entry.damage = stall_reason(error)

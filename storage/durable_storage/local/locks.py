@@ -162,7 +162,7 @@ class SessionFiles:
 
     def remove(self, session: int) -> None:
         """Delete the file of a *session* that is dead or has ended for good."""
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, IsADirectoryError):  # a directory of that name is somebody's mistake
             os.unlink(self._path(session))
         self._let_go(session)
 

@@ -8,12 +8,12 @@ ones in the order of their keys: batches of different hosts then never wait for 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from durable.errors import CorruptJournal
 from durable.storage import Batch, BatchResult, Creation, Delivery, End, Park, ProcessRow, Stall, Status
-from durable_storage.checks import check_shape
+from durable_storage.checks import check_shape, storable
 from durable_storage.schema import STATUS_NUMBERS, process_row
 
 _PARTS: Final = {
@@ -31,6 +31,7 @@ _PARTS: Final = {
 _NONE: Final = {width: (None,) * width for width in _PARTS.values()}
 _DELIVERIES: Final = {"d": Delivery.DELIVERED, "n": Delivery.NOT_FOUND, "e": Delivery.ENDED}
 _STALLED: Final = STATUS_NUMBERS[Status.STALLED]
+_LARGEST: Final = 10**9  # bytes of payloads; PostgreSQL hangs up on who says more than 1 GiB at once
 _Column = Sequence[Any] | None
 
 
@@ -46,7 +47,7 @@ class Calls:
         self._pooled = pooled
 
         def call(function: str, width: int) -> str:
-            return f"{schema}.{function}({', '.join(f'${place}' for place in range(1, 3 + width + 1))})"
+            return f'"{schema}".{function}({", ".join(f"${place}" for place in range(1, 3 + width + 1))})'
 
         # Where there is nothing to answer the function is called as a value: a table of one row would cost more.
         value = "SELECT {} AS verdict, NULL AS answer, NULL AS hear"
@@ -60,10 +61,12 @@ class Calls:
 
         Raises:
             StorageError: It is not a batch that anybody may write (`check_shape`).
-            CorruptJournal: The records of one process do not follow each other.
+            CorruptJournal: The records of one process do not follow each other, or it is too large to be sent.
         """
         if not _has_only_records(batch):
+            _check_size(_payloads(batch))
             return self._of_anything, _arguments(batch)
+        _check_size(record.payload for _, record in batch.records)
         if len(batch.records) == 1 and not self._pooled:
             [(key, record)] = batch.records
             return self._of_one, (key, *record)
@@ -84,6 +87,30 @@ def _has_only_records(batch: Batch) -> bool:
         or batch.ends
         or batch.notices
     )
+
+
+def _payloads(batch: Batch) -> Iterator[bytes]:
+    for creation in (*batch.creations, *batch.children):
+        yield creation.record.payload
+    for _, record in batch.records:
+        yield record.payload
+    for restart in batch.restarts:
+        for record in restart.records:
+            yield record.payload
+    for end in batch.ends:
+        yield end.record.payload
+    for mail in (*batch.mails, *(notice.mail for notice in batch.notices)):
+        yield mail.payload
+    yield from batch.progress.values()
+
+
+def _check_size(payloads: Iterable[bytes]) -> None:
+    size = sum(map(len, payloads))
+    if size > _LARGEST:
+        raise CorruptJournal(
+            f"PostgreSQL takes no more than 1 GB at once, not {size} bytes",
+            fix="keep large data in a file or object store and record its name",
+        )
 
 
 def _arguments(batch: Batch) -> Sequence[_Column]:
@@ -151,13 +178,6 @@ def _release(release: Park | Stall | End) -> tuple[Any, ...]:
         case End(key, status, reason, record, mail):
             last = (record.seq, record.kind, record.name, record.payload)
             return (key, mail, STATUS_NUMBERS[Status(status)], None, storable(reason), record.time, *last)
-
-
-def storable(text: str | None) -> str | None:
-    """*text* as PostgreSQL can keep it: reasons are the words of errors, which may hold anything."""
-    if text is None or (text.isascii() and "\0" not in text):
-        return text
-    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def read_answer(text: str | None, batch: Batch) -> BatchResult:

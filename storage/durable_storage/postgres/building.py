@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Text, bindparam, literal_column
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Text, bindparam, literal_column, quoted_name
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 from sqlalchemy.sql.expression import ClauseElement
 
@@ -33,7 +33,7 @@ def compiled(statement: ClauseElement, schema: str) -> Statement:
     """*statement* for the tables in *schema*."""
     text = statement.compile(
         dialect=_DIALECT,
-        schema_translate_map={None: schema},
+        schema_translate_map={None: quoted_name(schema, quote=True)},  # it may be a word of SQL
         render_schema_translate=True,
         compile_kwargs={"render_postcompile": True},
     )

@@ -15,37 +15,19 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-import asyncpg
-
 from durable.errors import StorageError, StorageUnavailable
 from durable_storage.postgres.address import Address
+from durable_storage.postgres.connecting import Connection, open_connection
 from durable_storage.postgres.direct import Turn, run_directly
 from durable_storage.postgres.failures import FAILURES, is_lost, is_undone, translate, unavailable
 
 _T = TypeVar("_T")
-Connection = asyncpg.Connection
 Work = Callable[[Connection], Coroutine[Any, Any, _T]]
 
 _logger = logging.getLogger("durable_storage.postgres")
 _PAUSE_FROM, _PAUSE_TO = 0.05, 1.0  # seconds between two tries to connect
 _FIRST_TRY = 120.0  # seconds for the connection with which a store is opened: tables may have to be changed
 _UNDONE_TRIES = 8
-
-# What a connection of ours is set to where nothing stands in between. A transaction that is left open, by a host that
-# was stopped in the middle, must end long before anybody counts on what it has locked.
-_SETTINGS = {
-    "application_name": "durable",
-    "default_transaction_isolation": "read committed",
-    "idle_in_transaction_session_timeout": "5000",
-    "lock_timeout": "5000",
-    "jit": "off",
-    # Plans are kept as long as the connection, and on the first day of a store no table is large enough for an index.
-    "enable_seqscan": "off",
-    # A host that is gone must not leave a batch behind that is applied later.
-    "tcp_keepalives_idle": "5",
-    "tcp_keepalives_interval": "2",
-    "tcp_keepalives_count": "3",
-}
 
 
 class AnswerLost(Exception):
@@ -273,29 +255,3 @@ class Channel:
             connection.terminate()
             raise
         return connection
-
-
-async def open_connection(address: Address) -> Connection:
-    """
-    A connection that commits to the disk.
-
-    Behind a pooler nothing can be set that lasts, and the driver may keep no prepared statement: the next transaction
-    is in another connection of the server.
-    """
-    if address.pooled:
-        connection = await asyncpg.connect(address.dsn, statement_cache_size=0)
-    else:
-        connection = await asyncpg.connect(address.dsn, server_settings=_SETTINGS, max_cacheable_statement_size=0)
-    try:
-        if await connection.fetchval("SELECT current_setting('synchronous_commit')") == "off":
-            if address.pooled:
-                raise StorageError(
-                    "The server acknowledges commits that are not on its disk yet",
-                    store=address.shown,
-                    fix="ALTER ROLE … SET synchronous_commit = on",
-                )
-            await connection.execute("SET synchronous_commit = on")
-    except BaseException:
-        connection.terminate()
-        raise
-    return connection

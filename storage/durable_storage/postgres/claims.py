@@ -8,17 +8,20 @@ session that is declared dead while it claims owns something for a moment, and t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import asyncpg
 
-from durable.errors import SessionLost
+from durable.errors import CorruptJournal, SessionLost
 from durable.journal import Record
 from durable.storage import Claim, InboxItem, ProcessRow
+from durable_storage.checks import stall_reason
 from durable_storage.postgres import statements as sql
 from durable_storage.postgres.building import Statements
-from durable_storage.postgres.channel import AnswerLost, Channel, Connection
+from durable_storage.postgres.channel import AnswerLost, Channel
+from durable_storage.postgres.connecting import Connection
 from durable_storage.schema import inbox_item, journal_record, process_row
 
 # In one simple statement, so that it is one round trip; settings end with the transaction, behind a pooler too.
@@ -28,6 +31,8 @@ _BEGIN = (
 )
 
 _OF_RECORD = 5  # columns
+
+_logger = logging.getLogger("durable_storage.postgres")
 
 
 def session_lost(session: int) -> SessionLost:
@@ -63,7 +68,7 @@ class Claims:
             await connection.execute(_BEGIN)
             try:
                 rows = await connection.fetch(taking.text, *values)
-                claims.extend(await self._read(connection, rows))
+                claims.extend(await self._read(connection, session, rows))
                 await connection.execute("COMMIT")
             except asyncpg.PostgresError:
                 if not connection.is_closed():
@@ -80,20 +85,36 @@ class Claims:
                 return []  # nothing was taken: the next look finds it again
         return claims
 
-    async def _read(self, connection: Connection, taken: Sequence[Any]) -> list[Claim]:
+    async def _read(self, connection: Connection, session: int, taken: Sequence[Any]) -> list[Claim]:
         if not taken:
             return []
         rows: list[ProcessRow] = []
         for values in sorted(taken, key=lambda values: (values[-1] or 0, values[0])):
             rows.append(process_row(tuple(values)[:-1]))
         contents: dict[int, tuple[list[Record], list[InboxItem]]] = {}
+        unreadable: dict[int, CorruptJournal] = {}
         for key, *columns in await connection.fetch(self._statements[sql.CONTENTS].text, [row.key for row in rows]):
             records, items = columns[:_OF_RECORD], columns[_OF_RECORD:]
-            contents[key] = (
-                [journal_record(record) for record in _rows(records)],
-                [inbox_item(item) for item in _rows(items)],
-            )
-        return [Claim(row, *contents[row.key]) for row in rows]
+            try:
+                contents[key] = (
+                    [journal_record(record) for record in _rows(records)],
+                    [inbox_item(item) for item in _rows(items)],
+                )
+            except CorruptJournal as error:
+                unreadable[key] = error
+        if unreadable:
+            stalling, values = self._stalling(session, unreadable)
+            await connection.fetch(stalling, *values)
+        return [Claim(row, *contents[row.key]) for row in rows if row.key not in unreadable]
+
+    def _stalling(self, session: int, unreadable: Mapping[int, CorruptJournal]) -> tuple[str, list[Any]]:
+        """What lets go of processes that this version cannot read; a host of a newer one makes them go on."""
+        for key, error in unreadable.items():
+            _logger.error("process %d is stalled: %s", key, error)
+        keys = sorted(unreadable)
+        stalling = self._statements[sql.STALL_UNREADABLE]
+        reasons = [stall_reason(unreadable[key]) for key in keys]
+        return stalling.text, stalling.values(session=session, keys=keys, reasons=reasons)
 
     async def _owns(self, session: int, key: int) -> bool:
         owns = self._statements[sql.OWNS]
@@ -111,9 +132,20 @@ class Claims:
             return []
         flagged = {key: mail for key, mail, *_ in found}
         clearing = self._statements[sql.UNFLAG]
-        given = {"keys": list(flagged), "mails": list(flagged.values()), "session": session}
+        keys = sorted(flagged)  # the order in which batches of others lock them
+        given = {"keys": keys, "mails": [flagged[key] for key in keys], "session": session}
         await self._channel.fetch(clearing.text, *clearing.values(**given))
-        return sorted(inbox_item(tuple(values)[2:]) for values in found if values[2] is not None)
+        items: list[InboxItem] = []
+        unreadable: dict[int, CorruptJournal] = {}
+        for values in found:
+            try:
+                items += [inbox_item(tuple(values)[2:])] if values[2] is not None else []
+            except CorruptJournal as error:
+                unreadable[values[0]] = error
+        if unreadable:
+            stalling, given_too = self._stalling(session, unreadable)
+            await self._channel.fetch(stalling, *given_too)
+        return sorted(item for item in items if item.key not in unreadable)
 
     async def next_wake(self, queues: Collection[str]) -> int | None:
         """When `claim` will next find something: 0 if a process is orphaned."""

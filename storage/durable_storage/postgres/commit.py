@@ -26,7 +26,8 @@ from durable_storage.postgres.reader import Reader
 from durable_storage.postgres.sessions import Sessions
 
 _APPLIED = "applied"
-_NOT_OWNED_OR_GAP, _CHILD_TAKEN, _KEY_TAKEN = "DU001", "DU004", "23505"
+_NOT_OWNED_OR_GAP, _CHILD_TAKEN, _KEY_TAKEN, _TOO_LARGE = "DU001", "DU004", "23505", "54000"
+_FITS = 2600  # bytes of an id that are sure to find room in an index
 _Statement = tuple[str, Sequence[Any]]
 _Row = Sequence[Any]  # verdict, answer, who must hear
 
@@ -167,6 +168,8 @@ class Committer:
             ProcessExists: Which children exist already.
             StorageError, CorruptJournal: The process that is to blame.
         """
+        if error.facts.get("sqlstate") == _TOO_LARGE:
+            error.facts["ids"] = _long_ids(batch)
         if batch.session is None:
             raise error
         try:
@@ -203,6 +206,12 @@ def _outcome(row: _Row | None, error: BaseException | None) -> _Row:
     if row is None:
         raise error or AssertionError("a statement has a row or an error")
     return row
+
+
+def _long_ids(batch: Batch) -> list[str] | None:
+    """Beginnings of the new ids that may be too long for the index, if there are any."""
+    sizes = {creation.id: len(creation.id.encode()) for creation in (*batch.creations, *batch.children)}
+    return [f"{id[:40]}… ({size} bytes)" for id, size in sizes.items() if size > _FITS] or None
 
 
 def _without_own(batch: Batch, result: BatchResult) -> BatchResult:

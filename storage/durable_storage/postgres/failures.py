@@ -34,8 +34,11 @@ _LOST = (
     exceptions.TooManyConnectionsError,
     exceptions.IdleInTransactionSessionTimeoutError,
     exceptions.ReadOnlySQLTransactionError,  # the primary has become a standby: another host is the one to write to
-    exceptions.TargetServerAttributeNotMatched,
+    exceptions.InternalClientError,  # the driver and the server do not agree any more on what was said last
 )
+# The server ends connections that did nothing for too long, by the clock of whoever administers it; older drivers have
+# no class for either.
+_LOST_CODES = ("57P05", "25P04")
 _UNDONE = (exceptions.DeadlockDetectedError, exceptions.SerializationError)
 
 # Whoever administers the server has to do something.
@@ -48,11 +51,17 @@ _DENIED: dict[str, tuple[str, str]] = {
 }
 _BUG = "this is a bug of the host"
 _MEANINGS: dict[str, tuple[type[StorageError], str, str]] = {
+    "54000": (
+        CorruptJournal,
+        "PostgreSQL cannot keep a value, which is too large, or an id too long for an index",
+        "of up to 2600 bytes every id fits, a longer one if PostgreSQL can compress it",
+    ),
     "53100": (StorageFull, "The disk of the database server is full", "free some space; nothing is lost"),
     "3F000": (NotAStore, "The schema of the store is gone", "open the store again, with a user who may create it"),
     "42P01": (NotAStore, "A table of the store is gone", "restore it from a backup"),
     "42883": (NewerFormat, "The store was changed under this host by another version", "deploy that version here too"),
     "55P03": (StorageError, "Another transaction keeps rows locked", "look for long transactions; it is tried again"),
+    "42704": (StorageError, "The server does not know a name or setting that it was given", "look at the URL"),
     "DU001": (NotOwned, "A process is not owned by this session, or a record does not follow the last one", _BUG),
     "DU002": (NotOwned, "An inbox item is gone, or not of this session", _BUG),
     "DU004": (StorageError, "The id of a child is taken", _BUG),
@@ -73,7 +82,7 @@ def is_lost(error: BaseException) -> bool:
     """Whether the connection is gone with what was sent on it."""
     if isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError):
         return "closed" in str(error) or "connection" in str(error)
-    return isinstance(error, _LOST)
+    return isinstance(error, _LOST) or getattr(error, "sqlstate", None) in _LOST_CODES
 
 
 def is_undone(error: BaseException) -> bool:
@@ -86,12 +95,13 @@ def translate(error: BaseException, shown: str) -> StorageError:
     if isinstance(error, StorageError):
         return error
     code = getattr(error, "sqlstate", None) or ""
+    said = getattr(error, "message", None) or str(error)
     if code in _DENIED:
         text, fix = _DENIED[code]
-        return StorageDenied(text, store=shown, error=str(error), fix=fix)
+        return StorageDenied(text, store=shown, error=said, fix=fix)
     if code in _MEANINGS:
         kind, text, fix = _MEANINGS[code]
-        return kind(text, store=shown, error=str(error), sqlstate=code, detail=getattr(error, "detail", None), fix=fix)
+        return kind(text, store=shown, error=said, sqlstate=code, detail=getattr(error, "detail", None), fix=fix)
     if is_lost(error):
         return unavailable(error, shown)
     if isinstance(error, ValueError) or code.startswith("22"):

@@ -3,8 +3,8 @@ Hints between hosts and clients of one store, by NOTIFY; polling is the truth, s
 
 A notice takes a lock of the whole server at its commit. So it is never part of a batch, there is one at most every few
 milliseconds however many there is to tell of, and none at all unless somebody else must know: mail for a process that
-another session holds, or something to claim. That processes have ended is said only while somebody waits for it, which
-that one says by a notice of its own.
+another session holds, or something to claim. That processes have ended or changed is said only while somebody waits for
+it, which that one says by a notice of its own: every client, and a host that looks at processes of others.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from functools import partial
 from typing import Any
 
 from durable.errors import StorageError
-from durable_storage.postgres.channel import AnswerLost, Channel, Connection
+from durable_storage.postgres.channel import AnswerLost, Channel
+from durable_storage.postgres.connecting import Connection
 
 _SPACING = 0.01  # seconds between two notices of one storage object
 _SPREAD = 0.002  # what all may take is not asked for by all at once
 _RARELY = 0.1  # seconds between two looks of a client because of what need not be about what it waits for
 _INTEREST = 30.0  # seconds for which one question for endings counts
+_LOOKING = 2.0  # seconds for which a host that has looked at processes of others wants to hear of them
 _LONGEST = 500  # sessions named in one notice; beyond that it is for everybody
 _ANYONE, _ENDINGS, _WAITING = "0", "e", "w"  # beside the numbers of sessions
 
@@ -46,6 +48,7 @@ class Notices:
         self._looked_at = 0.0
         self._asked_at = -_INTEREST
         self._endings_until = 0.0
+        self._looking_until = 0.0
         self._saying: asyncio.Task[None] | None = None
 
     async def listen(self, connection: Connection) -> None:
@@ -57,6 +60,10 @@ class Notices:
     def answer_to(self, session: int) -> None:
         """From now on notices for *session* are for us."""
         self._sessions.add(str(session))
+
+    def looked(self) -> None:
+        """Somebody here waits for processes, and looks again and again."""
+        self._looking_until = asyncio.get_running_loop().time() + _LOOKING
 
     def endings_are_awaited(self) -> bool:
         """Whether somebody has asked to be told of them lately."""
@@ -78,8 +85,7 @@ class Notices:
     async def wait(self, timeout: float) -> None:
         """Return when something was heard since the last call, or after *timeout* seconds."""
         now = asyncio.get_running_loop().time()
-        if not self._sessions and now - self._asked_at > _INTEREST / 3:
-            # A client: it waits for nothing but endings and changes of processes that others hold.
+        if self._wants_endings() and now - self._asked_at > _INTEREST / 3:
             self._asked_at = now
             self._say({_WAITING})
         try:
@@ -124,11 +130,16 @@ class Notices:
         saying = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)"
         await connection.execute(saying, self._name, text)
 
-    def _hear(self, _connection: Any, _process: int, _name: str, text: Any) -> None:
+    def _wants_endings(self) -> bool:
+        """A client waits for nothing but endings and changes of processes that others hold; a host may, too."""
+        return not self._sessions or asyncio.get_running_loop().time() < self._looking_until
+
+    def _hear(self, connection: Any, process: int, _name: str, text: Any) -> None:
         words = set(str(text).split())
         if _WAITING in words:
             self._endings_until = asyncio.get_running_loop().time() + _INTEREST
-        if words & self._sessions or (_ENDINGS in words and not self._sessions):
+        told_by_another = process != connection.get_server_pid()
+        if words & self._sessions or (_ENDINGS in words and told_by_another and self._wants_endings()):
             self._is_for_us = True
             self._heard.set()
         elif _ANYONE in words:

@@ -15,9 +15,10 @@ from durable.journal import Record
 from durable.storage import Batch, BatchResult, Claim, InboxItem, ProcessRow, Status
 from durable_storage.postgres import address
 from durable_storage.postgres.building import statements_for
-from durable_storage.postgres.channel import Channel, Connection
+from durable_storage.postgres.channel import Channel
 from durable_storage.postgres.claims import Claims
 from durable_storage.postgres.commit import Committer
+from durable_storage.postgres.connecting import Connection
 from durable_storage.postgres.migrations import ddl, migrate
 from durable_storage.postgres.notices import Notices
 from durable_storage.postgres.polling import Polling
@@ -30,8 +31,9 @@ class PostgresStorage:
     A store in one schema of a PostgreSQL database, shared by any number of hosts and clients.
 
     Args:
-        url: ``postgresql://user:password@host:5432/database`` as libpq knows it, several hosts and TLS included;
-            options of ours: ``schema`` (``durable``), ``pooler=transaction``, ``patience`` (s).
+        url: ``postgresql://user:password@host:5432/database`` with the options of libpq that the driver can follow,
+            several hosts and TLS included; options of ours: ``schema`` (``durable``), ``pooler=transaction``,
+            ``patience`` (s).
         lease_clock: Seconds on the clock that leases run on, moved by a test; None: the clock of the database.
 
     Durability: A commit is on the disk of the server, and of its synchronous standbys, when it returns.
@@ -182,6 +184,13 @@ class PostgresStorage:
         """The process with this id."""
         self._check_open()
         return await self._reader.row(id)
+
+    async def rows_by_id(self, ids: Collection[str]) -> Sequence[ProcessRow]:
+        """Those of *ids* that exist; who asks goes on asking, and wants to hear of changes."""
+        self._check_open()
+        if self._notices is not None:
+            self._notices.looked()
+        return list((await self._reader.rows_by_id(ids)).values())
 
     async def journal(self, key: int, after: int = 0) -> Sequence[Record]:
         """Records with ``seq > after``."""

@@ -188,6 +188,22 @@ _row: Final = tuple(process.c)
 CLAIM: Final = _claim()
 # After a lost answer to a claim's COMMIT: it was applied if one of them is owned.
 OWNS: Final = select(process.c.key).where(process.c.key == big("key"), process.c.owner == big("session"))
+_stalls: Final = (
+    func.unnest(bigs("keys"), texts("reasons"))
+    .table_valued(column("key", BigInteger), column("reason", Text))
+    .render_derived(name="stalls")
+)
+# What a claim or a look into inboxes found to be unreadable by this version.
+STALL_UNREADABLE: Final = (
+    update(process)
+    .where(process.c.key == _stalls.c.key, process.c.owner + number(0) == big("session"))
+    .values(
+        status=number(STATUS_NUMBERS[Status.STALLED]),
+        owner=null(),
+        wake_at=null(),
+        reason=_stalls.c.reason,
+    )
+)
 _item: Final = tuple(inbox.c)
 
 

@@ -3,18 +3,26 @@ Taking processes over, and finding out what wants to run; inside a transaction o
 
 A process of a dead session is found by that session's number when it is claimed. Death was committed by an earlier
 transaction, so nobody writes to it any more when its journal is read here.
+
+What this version cannot read, because a newer one wrote it, holds up nobody: that process is stalled with the reason,
+and goes on when a host of that version resumes what is stalled.
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
+from durable.errors import CorruptJournal
 from durable.journal import Record
 from durable.storage import Claim, InboxItem, ProcessRow
+from durable_storage.checks import stall_reason
 from durable_storage.schema import inbox_item, journal_record, process_row
 from durable_storage.sqlite import statements
 from durable_storage.sqlite.commit import session_lost
+
+_logger = logging.getLogger("durable_storage.sqlite")
 
 
 def claim(connection: sqlite3.Connection, session: int, queues: Collection[str], limit: int, now: int) -> list[Claim]:
@@ -34,13 +42,20 @@ def claim(connection: sqlite3.Connection, session: int, queues: Collection[str],
         return []
     keys = statements.wanted(row.key for row in rows)
     connection.execute(statements.OWN, {**keys, "session": session})
+    unreadable: dict[int, CorruptJournal] = {}
     journals: dict[int, list[Record]] = {row.key: [] for row in rows}
     for key, *values in connection.execute(statements.JOURNALS, keys):
-        journals[key].append(journal_record(values))
-    inboxes: dict[int, list[InboxItem]] = {row.key: [] for row in rows}
-    for item in map(inbox_item, connection.execute(statements.INBOXES, keys)):
-        inboxes[item.key].append(item)
-    return [Claim(row._replace(owner=session, wake_at=None), journals[row.key], inboxes[row.key]) for row in rows]
+        try:
+            journals[key].append(journal_record(values))
+        except CorruptJournal as error:
+            unreadable.setdefault(key, error)
+    inboxes = _inboxes(connection, [row.key for row in rows], unreadable)
+    _stall(connection, session, unreadable)
+    return [
+        Claim(row._replace(owner=session, wake_at=None), journals[row.key], inboxes[row.key])
+        for row in rows
+        if row.key not in unreadable
+    ]
 
 
 def collect(connection: sqlite3.Connection, session: int) -> list[InboxItem]:
@@ -48,9 +63,33 @@ def collect(connection: sqlite3.Connection, session: int) -> list[InboxItem]:
     flagged = [key for (key,) in connection.execute(statements.FLAGGED, {"session": session})]
     if not flagged:
         return []
-    keys = statements.wanted(flagged)
-    connection.execute(statements.UNFLAG, keys)
-    return [inbox_item(values) for values in connection.execute(statements.INBOXES, keys)]
+    connection.execute(statements.UNFLAG, statements.wanted(flagged))
+    unreadable: dict[int, CorruptJournal] = {}
+    inboxes = _inboxes(connection, flagged, unreadable)
+    _stall(connection, session, unreadable)
+    return sorted(item for key, items in inboxes.items() if key not in unreadable for item in items)
+
+
+def _inboxes(
+    connection: sqlite3.Connection, keys: Collection[int], unreadable: dict[int, CorruptJournal]
+) -> dict[int, list[InboxItem]]:
+    """The inboxes of processes, by their keys; those with an item that cannot be read are put into *unreadable*."""
+    inboxes: dict[int, list[InboxItem]] = {key: [] for key in keys}
+    for values in connection.execute(statements.INBOXES, statements.wanted(keys)):
+        try:
+            item = inbox_item(values)
+            inboxes[item.key].append(item)
+        except CorruptJournal as error:
+            unreadable.setdefault(values[1], error)
+    return inboxes
+
+
+def _stall(connection: sqlite3.Connection, session: int, unreadable: Mapping[int, CorruptJournal]) -> None:
+    """Let go of processes of *session* that this version cannot run; not claimed again, they cost nothing more."""
+    for key, error in unreadable.items():
+        _logger.error("process %d is stalled: %s", key, error)
+    rows = [(stall_reason(error), key, session) for key, error in unreadable.items()]
+    connection.executemany(statements.STALL_UNREADABLE, rows)
 
 
 def next_wake(connection: sqlite3.Connection, queues: Collection[str]) -> int | None:

@@ -16,7 +16,7 @@ from typing import Any
 from durable.errors import NotOwned, SessionLost
 from durable.journal import Record
 from durable.storage import ENDED, Batch, BatchResult, Creation, Delivery, Mail, MailKind, ProcessRow, Restart, Status
-from durable_storage.checks import check_children, check_journals, check_shape, keys_to_own
+from durable_storage.checks import check_children, check_journals, check_shape, keys_to_own, storable
 from durable_storage.schema import STATUS_NUMBERS, STATUSES, process_row
 from durable_storage.sqlite import statements
 
@@ -171,11 +171,11 @@ def _release(connection: sqlite3.Connection, batch: Batch) -> set[int]:
         rows = [(park.wake_at, park.key, session, park.mail) for park in batch.parks]
         held |= _update_or_hold(connection, session, statements.PARK, rows, [park.key for park in batch.parks])
     if batch.stalls:
-        rows = [(stall.reason, stall.key, session, stall.mail) for stall in batch.stalls]
+        rows = [(storable(stall.reason), stall.key, session, stall.mail) for stall in batch.stalls]
         held |= _update_or_hold(connection, session, statements.STALL, rows, [stall.key for stall in batch.stalls])
     if batch.ends:
         rows = [
-            (STATUS_NUMBERS[Status(end.status)], end.record.time, end.reason, end.key, session, end.mail)
+            (STATUS_NUMBERS[Status(end.status)], end.record.time, storable(end.reason), end.key, session, end.mail)
             for end in batch.ends
         ]
         held |= _update_or_hold(connection, session, statements.END, rows, [end.key for end in batch.ends])

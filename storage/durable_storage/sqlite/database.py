@@ -124,6 +124,8 @@ class Database:
             return result
         except (sqlite3.Error, OSError) as error:
             raise translate(error, self.path) from error
+        except (OverflowError, UnicodeEncodeError) as error:
+            raise StorageError(f"SQLite cannot keep that, nothing was written: {error}", path=self.path) from error
 
     def _transact(
         self, function: Callable[[sqlite3.Connection], _T], is_applied: Callable[[sqlite3.Connection], bool] | None

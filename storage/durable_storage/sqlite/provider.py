@@ -212,6 +212,11 @@ class SqliteStorage:
         self._usable()
         return await self._reader.row(id)
 
+    async def rows_by_id(self, ids: Collection[str]) -> Sequence[ProcessRow]:
+        """Those of *ids* that exist."""
+        self._usable()
+        return await self._reader.rows_by_id(ids)
+
     async def journal(self, key: int, after: int = 0) -> Sequence[Record]:
         """Records with ``seq > after``."""
         self._usable()

@@ -20,6 +20,7 @@ from durable.errors import StorageError
 from durable.journal import Record
 from durable.storage import InboxItem, ProcessRow, Status
 from durable_storage.schema import STATUSES, inbox, inbox_item, journal_record, process, process_row, record, status_is
+from durable_storage.sqlite import statements
 from durable_storage.sqlite.failures import translate
 
 
@@ -42,6 +43,11 @@ class Reader:
         """The process with this id."""
         rows = await self._fetch(select(process).where(process.c.id == process_id))
         return process_row(rows[0]) if rows else None
+
+    async def rows_by_id(self, ids: Collection[str]) -> list[ProcessRow]:
+        """Those of *ids* that exist."""
+        found = await self._fetch(statements.rows_by_id.params(**statements.wanted(set(ids))))
+        return [process_row(values) for values in found]
 
     async def journal(self, key: int, after: int) -> list[Record]:
         """Records of one process with ``seq > after``."""

@@ -121,7 +121,8 @@ CREATE = _many(
     .on_conflict_do_nothing(index_elements=["id"]),
     *("key", "id", "definition", "queue", "owner", "wake_at", "created_at"),
 )
-ROWS_BY_ID = _one(select(*process.c).select_from(_wanted()).join(process, process.c.id == _wanted().c.value))
+rows_by_id = select(*process.c).select_from(_wanted()).join(process, process.c.id == _wanted().c.value)
+ROWS_BY_ID = _one(rows_by_id)
 WITH_RECORDS = _one(select(record.c.key).where(_in_wanted(record.c.key), record.c.seq == _number(1)))
 _lengths = select(process.c.key, select(func.max(record.c.seq)).where(record.c.key == process.c.key).scalar_subquery())
 LENGTHS = _one(_lengths.where(_in_wanted(process.c.key), _owned_by_session))
@@ -189,6 +190,17 @@ END = _many(
     .where(_holds)
     .values(status=Q("outcome"), owner=null(), wake_at=null(), ended_at=Q("end"), reason=Q("why")),
     *("outcome", "end", "why", "of", "session", "consumed"),
+)
+STALL_UNREADABLE = _many(
+    update(process)
+    .where(process.c.key == Q("of"), _owned_by_session)
+    .values(
+        status=_number(STATUS_NUMBERS[Status.STALLED]),
+        owner=null(),
+        wake_at=null(),
+        reason=Q("why"),
+    ),
+    *("why", "of", "session"),
 )
 EMPTY_INBOXES = _one(delete(inbox).where(_in_wanted(inbox.c.key)))
 STILL_OWNED = _one(select(process.c.key).where(_in_wanted(process.c.key), _owned_by_session))

@@ -224,6 +224,23 @@ class AllOrphansAtOnce(Broken):
             return super().claim(session, queues, max(limit, len(self._orphans())), now)
 
 
+@caught_by("test_orphans_are_claimed_first")
+class OrphansLast(Broken):
+    """A claim looks for orphans when nothing else is due."""
+
+    class Kept(State):
+        hides_orphans = False
+
+        def _orphans(self) -> list[int]:
+            return [] if self.hides_orphans else super()._orphans()
+
+        def claim(self, session: int, queues: Collection[str], limit: int, now: int) -> list[Claim]:
+            self.hides_orphans = True
+            claims = super().claim(session, queues, limit, now)
+            self.hides_orphans = False
+            return claims + super().claim(session, queues, limit - len(claims), now)
+
+
 @caught_by("test_only_running_processes_are_claimed", "test_stalled_process_waits_for_a_fix")
 class ClaimsTheStalled(Broken):
     """A mail makes a stalled process due like any other."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from durable.errors import StorageError
 from durable.journal import Record
-from durable.storage import Batch, BatchResult, Creation, ProcessRow, Status
+from durable.storage import Batch, BatchResult, Creation, End, ProcessRow, Stall, Status
 from durable_storage.memory import MemoryStorage
 from durable_storage.memory_state import State
 from tests.storage.broken.base import Broken, caught_by
@@ -113,6 +113,29 @@ class SortsRecords(Broken):
         return sorted(await super().journal(key, after), key=lambda record: record.time)
 
 
+@caught_by("test_times_out_of_range")
+class ClipsTimes(Broken):
+    """A time that is too far away is moved nearer, in silence."""
+
+    class Kept(State):
+        def commit(self, batch: Batch) -> BatchResult:
+            parks = [park._replace(wake_at=max(-(2**63), min(park.wake_at or 0, 2**63 - 1))) for park in batch.parks]
+            return super().commit(replace(batch, parks=parks))
+
+
+@caught_by("test_reasons_may_hold_anything")
+class KeepsHalfCharacters(Broken):
+    """A reason is kept as it is, and whoever shows it fails."""
+
+    class Kept(State):
+        def _release(self, batch: Batch) -> set[int]:
+            held = super()._release(batch)
+            releases: list[Stall | End] = [*batch.stalls, *batch.ends]
+            for release in releases:
+                self._change(release.key, reason=release.reason)
+            return held
+
+
 # --- sharing
 
 
@@ -123,6 +146,30 @@ class OldestFirst(Broken):
     async def rows(self, **which: Any) -> Sequence[ProcessRow]:
         limit = which.pop("limit", 100)
         return sorted(await super().rows(limit=10**6, **which))[:limit]
+
+
+@caught_by("test_rows_by_id")
+class AnswersEachTime(Broken):
+    """An id that is asked for twice is answered twice."""
+
+    async def rows_by_id(self, ids: Collection[str]) -> Sequence[ProcessRow]:
+        return [row for id in ids if (row := await self.row(id)) is not None]
+
+
+@caught_by("test_rows_by_id")
+class AnswersInPlaces(Broken):
+    """An id that does not exist is answered with None."""
+
+    async def rows_by_id(self, ids: Collection[str]) -> Sequence[Any]:
+        return [await self.row(id) for id in sorted(set(ids))]
+
+
+@caught_by("test_rows_of_many_ids")
+class HasFewParameters(Broken):
+    """A statement has 32766 parameters, and ids beyond that are left out."""
+
+    async def rows_by_id(self, ids: Collection[str]) -> Sequence[ProcessRow]:
+        return await super().rows_by_id(list(ids)[:32_766])
 
 
 @caught_by("test_data_outlive_the_object", "test_purge_outlives_the_object", "test_new_life_goes_on")
@@ -195,6 +242,17 @@ class WaitsForEver(Broken):
 
     async def wait_for_change(self, timeout: float) -> None:
         await super().wait_for_change(10**6)
+
+
+@caught_by("test_mail_beside_a_notice_is_heard")
+class TellsOfNoticesOnly(Broken):
+    """Those who must hear of a notice take the place of those who must hear of the mails beside it."""
+
+    async def commit(self, batch: Batch) -> BatchResult:
+        if not batch.notices:
+            return await super().commit(batch)
+        with self._store.lock:
+            return self._usable().commit(batch)  # and nobody is woken: the notice was for nobody
 
 
 @caught_by("test_change_by_another_object_is_heard")

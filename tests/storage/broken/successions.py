@@ -101,7 +101,20 @@ class RestartKeepsProgress(Broken):
             return result
 
 
-@caught_by("test_restart_begins_a_next_life")
+@caught_by("test_restart_leaves_its_queue")
+class RestartStaysInItsQueue(Broken):
+    """The next life waits where the first one did."""
+
+    class Kept(State):
+        def commit(self, batch: Batch) -> BatchResult:
+            queues = {restart.key: self.processes[restart.key].queue for restart in batch.restarts}
+            result = super().commit(batch)
+            for key, queue in queues.items():
+                self._change(key, queue=queue)
+            return result
+
+
+@caught_by("test_restart_begins_a_next_life", "test_whole_life_in_a_batch")
 class RestartEmptiesTheInbox(Broken):
     """What has not been collected is lost with the last life."""
 

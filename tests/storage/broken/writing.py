@@ -90,6 +90,19 @@ class LooksForTheIdTooEarly(Broken):
         return await super().commit(batch)
 
 
+@caught_by("test_ids_that_are_purged_while_they_are_created")
+class TakenByWhatIsGone(Broken):
+    """Which ids are taken is looked at before the write begins; what was purged since is neither created nor told."""
+
+    async def commit(self, batch: Batch) -> BatchResult:
+        with self._store.lock:
+            taken = self._usable().keys.keys() & {creation.id for creation in batch.creations}
+        time.sleep(0.005)
+        with self._store.lock:
+            gone = taken - self._usable().keys.keys()
+        return await super().commit(replace(batch, creations=[one for one in batch.creations if one.id not in gone]))
+
+
 class Unchecked(State):
     """Applies a batch without its checks, those of the session apart."""
 

@@ -4,6 +4,10 @@ The versions of a PostgreSQL store, and how an older one becomes the newest.
 All steps a store lacks are taken in one transaction under one lock for the schema, which ends with it: of ten hosts
 that start at once one migrates, the others wait and find it done. Steps are never edited once released. Whoever has no
 right to change tables uses a store that is of the newest version already; `ddl` is for the one who makes it.
+
+Functions belong to no step: with whatever steps a store takes, the newest ones take the place of those it has. So they
+exist once in this code, and a change of them alone is a step without statements. (Of other arguments or results they
+are other functions for PostgreSQL: such a step drops the old one.)
 """
 
 from __future__ import annotations
@@ -15,10 +19,14 @@ import asyncpg
 
 from durable.errors import NewerFormat, NotAStore, StorageDenied
 from durable_storage.postgres.migrations import v1
+from durable_storage.postgres.migrations.commit_batch import FUNCTIONS
 
 # A step is the statements that lead to its version, the first to version 1; {schema} is filled in.
 Step = Sequence[str]
-STEPS: tuple[Step, ...] = (v1.STATEMENTS,)
+STEPS: tuple[Step, ...] = (
+    v1.STATEMENTS,
+    (),  # version 2: `commit_batch` sees an id that is purged while it is created again
+)
 
 _VERSION_TABLE = "CREATE TABLE {schema}.version (number integer NOT NULL)"
 
@@ -74,17 +82,19 @@ async def migrate(connection: asyncpg.Connection, schema: str, shown: str, steps
 
 
 def _statements(schema: str, version: int, steps: Sequence[Step], *, has_schema: bool = False) -> list[str]:
+    if version == len(steps):
+        return []
     found: list[str] = []
     if version == 0:
         if not has_schema:  # even IF NOT EXISTS needs the right to create one
-            found.append(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-        found.append(_VERSION_TABLE.replace("{schema}", schema))
-        found.append(f"INSERT INTO {schema}.version (number) VALUES (0)")
+            found.append("CREATE SCHEMA IF NOT EXISTS {schema}")
+        found.append(_VERSION_TABLE)
+        found.append("INSERT INTO {schema}.version (number) VALUES (0)")
     for step in steps[version:]:
-        found += [statement.replace("{schema}", schema) for statement in step]
-    if version < len(steps):
-        found.append(f"UPDATE {schema}.version SET number = {len(steps)}")
-    return found
+        found += step
+    found += FUNCTIONS
+    found.append(f"UPDATE {{schema}}.version SET number = {len(steps)}")
+    return [statement.replace("{schema}", f'"{schema}"') for statement in found]  # quoted: it may be a word of SQL
 
 
 def _tidy(statement: str) -> str:
@@ -102,7 +112,7 @@ async def _version(connection: asyncpg.Connection, schema: str, shown: str, know
     )
     if not await connection.fetchval(found, schema):
         return 0
-    version: int | None = await connection.fetchval(f"SELECT number FROM {schema}.version")
+    version: int | None = await connection.fetchval(f'SELECT number FROM "{schema}".version')
     if version is None or version > known:
         raise NewerFormat(
             "The store was written by a newer version of this library; it was not touched",

@@ -61,12 +61,16 @@ _APPEND = """
             AS a (key, seq, kind, name, payload, time);
 """.strip()
 
+# Each statement of the function sees what was committed before it began, so a process may be gone between two of them.
+# This takes back everything, and the batch is sent again.
+_PURGED = "RAISE EXCEPTION 'a process was purged at this moment' USING ERRCODE = 'serialization_failure';"
+
 # A batch of one record: what a process that is alone with its host writes, step by step. No array has to be unpacked,
 # and there is no plan to choose: each row has one index. So it does without settings, which are a tenth of its cost;
 # isolation and patience with locks are those of the connection, and behind a pooler `append_records` is called instead.
 # That the record itself is not there yet is what the primary key sees to.
 APPEND_RECORD = f"""
-CREATE FUNCTION {{schema}}.append_record(
+CREATE OR REPLACE FUNCTION {{schema}}.append_record(
     of_session bigint, batch bigint, expected bigint,
     add_key bigint, add_seq integer, add_kind smallint, add_name text, add_payload bytea, add_time bigint,
     OUT verdict text
@@ -91,7 +95,7 @@ $body$
 
 # A batch of records alone, which is what most batches are: fewer arguments, and nothing else to look for.
 APPEND_RECORDS = f"""
-CREATE FUNCTION {{schema}}.append_records(
+CREATE OR REPLACE FUNCTION {{schema}}.append_records(
     of_session bigint, batch bigint, expected bigint, own_key bigint[], own_length integer[],
     add_key bigint[], add_seq integer[], add_kind smallint[], add_name text[], add_payload bytea[], add_time bigint[],
     OUT verdict text
@@ -113,7 +117,7 @@ $body$
 
 # Puts mail into inboxes. Whoever calls it has locked the rows of the processes, so that they stay as they are.
 DELIVER = """
-CREATE FUNCTION {schema}.deliver(
+CREATE OR REPLACE FUNCTION {schema}.deliver(
     of_session bigint, mail_id text[], mail_kind smallint[], mail_name text[], mail_event_key text[],
     mail_payload bytea[], mail_time bigint[], OUT deliveries text, OUT hear bigint[]
 )
@@ -157,7 +161,7 @@ $body$
 
 # What the arguments are stands beside the code that fills them, in `durable_storage.postgres.batches`.
 COMMIT_BATCH = f"""
-CREATE FUNCTION {{schema}}.commit_batch(
+CREATE OR REPLACE FUNCTION {{schema}}.commit_batch(
     of_session bigint, batch bigint, expected bigint,
     new_key bigint[], new_id text[], new_definition text[], new_queue text[], new_owned boolean[],
     new_wake_at bigint[],
@@ -218,6 +222,10 @@ BEGIN
                 WHERE p.key <> n.key OR n.nth > 1
                     OR EXISTS (SELECT FROM {{schema}}.record r WHERE r.key = n.key AND r.seq = 1)
             );
+            -- What was in the way of the others has been purged meanwhile: nothing is, if it is tried again.
+            IF counted + cardinality(refused) < cardinality(new_key) THEN
+                {_PURGED}
+            END IF;
             IF true = ANY (SELECT new_child[u.place] FROM unnest(refused) AS u (place)) THEN
                 RAISE EXCEPTION 'the id of a child is taken' USING ERRCODE = 'DU004', DETAIL = (
                     SELECT json_agg(new_id[u.place])::text FROM unnest(refused) AS u (place) WHERE new_child[u.place]
@@ -230,6 +238,11 @@ BEGIN
             INTO taken_rows
             FROM (SELECT DISTINCT new_id[u.place] AS id FROM unnest(refused) AS u (place)) AS n
             JOIN {{schema}}.process p ON p.id = n.id;
+            IF coalesce(json_array_length(taken_rows), 0) < (
+                SELECT count(DISTINCT new_id[u.place]) FROM unnest(refused) AS u (place)
+            ) THEN
+                {_PURGED}
+            END IF;
             INSERT INTO {{schema}}.record (key, seq, kind, name, payload, time)
             SELECT n.key, 1, n.kind, n.name, n.payload, n.time
             FROM unnest(new_key, new_kind, new_name, new_payload, new_time)
@@ -312,7 +325,7 @@ BEGIN
 
     -- Others hear of the ends that held.
     IF tell_id IS NOT NULL THEN
-        SELECT hear || d.hear INTO hear
+        SELECT commit_batch.hear || d.hear INTO hear
         FROM (
             SELECT
                 array_agg(t.id ORDER BY t.place) AS ids, array_agg(t.kind ORDER BY t.place) AS kinds,
@@ -332,3 +345,5 @@ BEGIN
 END
 $body$
 """
+
+FUNCTIONS = (APPEND_RECORD, APPEND_RECORDS, DELIVER, COMMIT_BATCH)

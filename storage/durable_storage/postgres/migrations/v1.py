@@ -5,8 +5,6 @@ The order of columns is that of their alignment, so that no row of a journal has
 are vacuumed after a number of rows, not after a share of them: how much is dead in them says nothing about their size.
 """
 
-from durable_storage.postgres.migrations.commit_batch import APPEND_RECORD, APPEND_RECORDS, COMMIT_BATCH, DELIVER
-
 STATEMENTS = (
     """
     CREATE TABLE {schema}.process (
@@ -70,8 +68,4 @@ STATEMENTS = (
     "CREATE INDEX process_by_status ON {schema}.process (status, key)",
     "CREATE INDEX process_by_definition ON {schema}.process (definition, status, key)",
     "CREATE INDEX inbox_by_process ON {schema}.inbox (key)",
-    APPEND_RECORD,
-    APPEND_RECORDS,
-    DELIVER,
-    COMMIT_BATCH,
 )
