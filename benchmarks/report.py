@@ -23,8 +23,8 @@ def milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.3f} ms"
 
 
-def table(rows: list[Row]) -> str:
-    """The rows as Markdown, with the machine and the versions."""
+def table(rows: list[Row], store: str) -> str:
+    """The rows as Markdown, with the store that was chosen, the machine and the versions."""
     lines = [
         "| what | measured | aim |",
         "| --- | --- | --- |",
@@ -32,4 +32,4 @@ def table(rows: list[Row]) -> str:
     ]
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     versions = f"Python {sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}, SQLAlchemy {sqlalchemy.__version__}"
-    return "\n".join([*lines, "", f"{machine}; {versions}."])
+    return "\n".join([*lines, "", f"Store: {store}; {machine}; {versions}."])

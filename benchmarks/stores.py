@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import statistics
 import time
@@ -127,5 +128,8 @@ def opened(name: str, folder: Path) -> Iterator[Store]:
         case _:
             # Its socket needs a short path, so it is beside the others, not below.
             place = Path("/tmp") / f"durable-bench-{uuid4().hex[:8]}"
-            with running(place, settings=["fsync=on"]) as server:
-                yield Postgres(server.url("postgres"))
+            try:
+                with running(place, settings=["fsync=on"]) as server:
+                    yield Postgres(server.url("postgres"))
+            finally:
+                shutil.rmtree(place, ignore_errors=True)  # also after a measurement that failed

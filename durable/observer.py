@@ -51,7 +51,8 @@ class Observer:
     A class and no protocol, so that a method that is added here some day breaks nobody's observer.
 
     Times are microseconds since 1970 UTC, lengths are seconds. Every process that a host took into memory (`here` at
-    its start, or resumed) leaves it once: ended, stalled, parked or released.
+    its start, or resumed) leaves it once: ended, stalled, parked or released. What a crash comes before is not told
+    later: somebody else resumes the process, and tells that.
     """
 
     # processes
@@ -64,6 +65,14 @@ class Observer:
 
         Args:
             here: It is in the memory of this host and runs; otherwise it is claimed by whoever comes first.
+        """
+
+    def child_started(self, process: Observed, record: Record, child: Observed) -> None:
+        """
+        *process* has started *child*: *record* of its checkpoint and the first record of the child have one time.
+
+        Called right after the `process_started` of the child, once, by the host of the parent and in an empty context.
+        Not called again when the parent is replayed.
         """
 
     def process_resumed(self, process: Observed, records: Sequence[Record]) -> None:
@@ -112,7 +121,11 @@ class Observer:
         """The store refused *batch*, or did not answer; it is tried again unless the session is lost."""
 
     def session_lost(self, session: int) -> None:
-        """This host was declared dead or an answer was lost: it lets go of everything and begins another session."""
+        """
+        This host was declared dead or an answer was lost: it lets go of everything and begins another session.
+
+        Not called while the host leaves, when there is nothing left to begin: what it held is released as always.
+        """
 
 
 def guarded(observer: Observer) -> Observer:
@@ -131,7 +144,9 @@ def _guarded(name: str, method: Callable[..., None]) -> Callable[..., None]:
         nonlocal failed
         try:
             method(*args, **kwargs)
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a CancelledError would end whatever of the host has called, half-way
             if failed:
                 logger.warning("The observer failed again in %s: %r", name, error)
             else:

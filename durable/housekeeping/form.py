@@ -10,8 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from durable.codec import Codec, CompressedCodec, JsonCodec, MessagePackCodec
-from durable.insight.payloads import Reader, reader_for
+from durable.codec import Codec, CompressedCodec, JsonCodec, MessagePackCodec, Reader, reader_for
 from durable.transfer import entries, text
 from durable.transfer.snapshot import Snapshot
 

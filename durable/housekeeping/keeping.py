@@ -14,18 +14,19 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
-from durable.codec import Codec, MessagePackCodec
+from durable.codec import Codec, MessagePackCodec, Reader
 from durable.errors import CorruptJournal
 from durable.housekeeping.archive import Archive
 from durable.housekeeping.bundle import Bundle, day_of
 from durable.housekeeping.form import dump, reader_of
 from durable.housekeeping.retention import Report, Retention
-from durable.insight.payloads import Reader
 from durable.storage import JournalStorage, ProcessRow, open_storage
+from durable.transfer import marks
 from durable.transfer.snapshot import Snapshot, is_complete
 
 logger = logging.getLogger("durable.housekeeping")
 
+_MOVING = "it is on its way to another store: call that `durable copy` again, to the same destination"
 _LARGEST = 8 << 20  # bytes, compressed: an object that has so many is put though the batch is not full
 
 
@@ -73,12 +74,35 @@ async def batches(
         rows = [row for row in rows if row.key not in left]
         if not rows:
             return
+        moving = await _on_their_way(storage, rows)
+        if moving:
+            left |= moving
+            yield Report(left=dict.fromkeys(moving.values(), _MOVING))
+            rows = [row for row in rows if row.key not in moving]
+        if not rows:
+            continue
         if archiving is None:
             yield Report(purged=await storage.purge([row.key for row in rows]))
             continue
         report = await archiving.take(rows)
         left |= {row.key: row.id for row in rows if row.id in report.left}
         yield report
+
+
+async def _on_their_way(storage: JournalStorage, rows: Sequence[ProcessRow]) -> dict[int, str]:
+    """
+    Ids by key of those that a move between stores has ended here, and perhaps not created at its destination yet.
+
+    What is here may be all there is of them; the move itself deletes them.
+    """
+    moving = {}
+    for row in rows:
+        if marks.may_be_moved(row) and marks.was_moved(row, await storage.journal(row.key)):
+            moving[row.key] = row.id
+            logger.warning(
+                "Process %r stays in the store: it was %s, which has not come to its end", row.id, row.reason
+            )
+    return moving
 
 
 class _Archiving:

@@ -38,7 +38,7 @@ class Folder:
             raise ImportError("Archives need the package 'obstore'\n  fix: pip install 'durable[objects]'") from error
         self.url = url
         self._obstore: Any = obstore
-        self._local = Path(unquote(urlsplit(url).path)) if urlsplit(url).scheme == "file" else None
+        self._local = _path(url) if urlsplit(url).scheme == "file" else None
         with self._told("opened"):
             self._store: Any = _open_store(url, create)
 
@@ -81,8 +81,13 @@ def _open_store(url: str, create: bool) -> Any:
     scheme = urlsplit(url).scheme
     if scheme == "memory":
         return _in_memory(url)
-    if scheme == "file":
-        return from_url(url, mkdir=create)
+    if scheme == "file" and create:
+        root = _path(url)
+        missing = [folder for folder in (root, *root.parents) if not folder.exists()]
+        store = from_url(url, mkdir=True)
+        for folder in missing:  # that it is there must be as sure as what will be in it
+            _sync(folder.parent)
+        return store
     return from_url(url)
 
 
@@ -93,14 +98,22 @@ def _in_memory(url: str) -> Any:
     return MemoryStore()
 
 
+def _path(url: str) -> Path:
+    return Path(unquote(urlsplit(url).path))
+
+
 def _flush(root: Path, path: str) -> None:
     """Flush a file, and the directories on the way to it, which may be new."""
     place = root / path
     for one in (place, *place.parents):
-        descriptor = os.open(one, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(one)
         if one == root:
             break
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

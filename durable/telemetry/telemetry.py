@@ -65,6 +65,11 @@ class Telemetry(Observer):
         if self._traces is not None:
             self._traces.started(process, record.time, here=here)
 
+    def child_started(self, process: Observed, record: Record, child: Observed) -> None:
+        stay = self._stays.get(process.key)
+        if self._traces is not None and stay is not None:
+            self._traces.child_started(process, stay.started_at, record, child, here=child.key in self._stays)
+
     def process_resumed(self, process: Observed, records: Sequence[Record]) -> None:
         self._metrics.process_resumed(process.definition)
         self._enter(process.key, process.definition, records[0].time)

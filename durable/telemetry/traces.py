@@ -6,8 +6,11 @@ record. So every host knows them without having been told: spans of actions are 
 months later, by another host. The root is written when the process ends, from its start to its end. An attempt that a
 crash cut off leaves no span; the one that runs again does.
 
-A process is not a child of the request that started it, since it may live long after that: the two are linked. A
-process that begins a next life begins a new trace, linked with the one before, or an endless one would never be seen.
+A process is not a child of the request or the process that started it, since it may live long after that: the two are
+linked. A process that begins a next life begins a new trace, linked with the one before, or an endless one would never
+be seen. Who comes first (the starter, the life before) has the link in a span that is over right then, so it stays,
+whatever crashes later. The link back is written at the end of who comes later, and its journal does not say where it
+leads: only the host that has seen both writes it.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Tracer
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Decision
-from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from durable.journal import Kind, Record
 from durable.observer import Observed, Outcome
@@ -62,6 +65,26 @@ class Traces:
             starter.add_link(self._root(process, started_at), {"durable.process.id": process.id})
             if here:
                 self._starters[process.key] = Link(starter.get_span_context())
+
+    def child_started(self, process: Observed, started_at: int, record: Record, child: Observed, *, here: bool) -> None:
+        """A span for the checkpoint at which *child* was started, linked with the trace of that."""
+        span = self._tracer.start_span(
+            short_name(record.name),
+            trace.set_span_in_context(NonRecordingSpan(self._root(process, started_at))),
+            SpanKind.PRODUCER,
+            attributes={
+                "durable.process.id": process.id,
+                "durable.process.definition": process.definition,
+                "durable.checkpoint": record.name,
+                "durable.child.id": child.id,
+                "durable.child.definition": child.definition,
+            },
+            links=[Link(self._root(child, record.time))],
+            start_time=record.time * 1000,
+        )
+        span.end(record.time * 1000)
+        if here:
+            self._starters[child.key] = Link(span.get_span_context())
 
     def left(self, process: Observed) -> None:
         """The process is not in memory any more; what is not known elsewhere is forgotten."""

@@ -22,6 +22,7 @@ from durable.transfer import entries
 from durable.transfer.snapshot import Snapshot
 
 MARK = "moved"
+_REASON = "moved to "
 _WAKES_STALLED = frozenset({MailKind.CANCEL, MailKind.TERMINATE, MailKind.RESUME})
 
 
@@ -35,7 +36,7 @@ class Standing(NamedTuple):
 
 def moved_to(destination: str) -> str:
     """The reason with which a process ends at the source."""
-    return f"moved to {destination}"
+    return f"{_REASON}{destination}"
 
 
 def mark(row: ProcessRow, now: int) -> Mail:
@@ -69,9 +70,14 @@ def end_at_source(claim: Claim, destination: str, codec: Codec, now: int) -> End
     return End(claim.row.key, Status.TERMINATED, reason, record, claim.row.mail)
 
 
+def may_be_moved(row: ProcessRow) -> bool:
+    """Whether a move may have ended this process; its journal knows."""
+    return row.status is Status.TERMINATED and (row.reason or "").startswith(_REASON)
+
+
 def was_moved(row: ProcessRow, records: Sequence[Record]) -> bool:
     """Whether a move ended this process, and not somebody who terminated it."""
-    if row.status is not Status.TERMINATED or not records:  # none: somebody has deleted it since its row was read
+    if not may_be_moved(row) or not records:  # none: somebody has deleted it since its row was read
         return False
     return records[-1].kind is Kind.TERMINATED and records[-1].name == MARK
 

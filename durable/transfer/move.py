@@ -132,7 +132,7 @@ class _Move:
     async def _finish_interrupted(self) -> None:
         async for page in self._source.pages([Status.TERMINATED]):
             for row in page:
-                if row.reason is None or not row.reason.startswith(marks.moved_to("")):
+                if not marks.may_be_moved(row):
                     continue
                 records = await self._source.storage.journal(row.key)
                 if not marks.was_moved(row, records):
@@ -231,9 +231,9 @@ class _Move:
                 await self._copy([await self._ended(row) for row in page[first : first + _TOGETHER]])
 
     async def _ended(self, row: ProcessRow) -> Snapshot | None:
-        """An ended process complete; None for one that is on its way."""
+        """An ended process complete; None for one that is on its way, or was purged since its row was read."""
         records = await self._source.storage.journal(row.key)
-        if marks.was_moved(row, records):
+        if not records or marks.was_moved(row, records):
             return None
         return Snapshot.of(row, records, ())
 

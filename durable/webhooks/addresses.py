@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from durable.errors import WebhookFailed, WebhookRefused
+
+# What some Pythons call global and nobody on the internet has: protocol assignments, relays of 6to4, documentation, and
+# the private addresses that IPv6 had before it had others.
+_NOT_PUBLIC = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20", "fec0::/10")))
 
 
 async def addresses_of(target: str, host: str, port: int, *, allow_private: bool) -> list[str]:
@@ -45,4 +49,5 @@ def is_public(text: str) -> bool:
     address = ip_address(text)
     # Older Pythons call 6to4 addresses and multicast global; 4-in-6 forms, NAT64 among them, are in reserved ranges.
     tunnelled = isinstance(address, IPv6Address) and address.sixtofour is not None
-    return address.is_global and not (address.is_multicast or address.is_reserved or tunnelled)
+    special = address.is_multicast or address.is_reserved or tunnelled
+    return address.is_global and not special and not any(address in network for network in _NOT_PUBLIC)

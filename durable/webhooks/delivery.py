@@ -16,6 +16,7 @@ from durable.webhooks.signatures import signed_headers, signing_keys
 from durable.webhooks.target import Webhook
 
 _PORTS = {"http": 80, "https": 443}
+_LONGEST = 200  # characters of a failure that are shown
 _PASSING = (408, 429)  # of the answers below 500, those that say: later
 
 
@@ -61,7 +62,13 @@ async def post(target: str, webhook: Webhook, id: str, body: bytes) -> int:
                 break
             await answer.aclose()
             return _judged(target, answer)
-    raise WebhookFailed(f"Webhook {target!r} could not be reached: {failure!r}", target=target) from None
+    raise WebhookFailed(f"Webhook {target!r} could not be reached: {_shown(failure)}", target=target) from None
+
+
+def _shown(failure: httpx.TransportError | None) -> str:
+    """The failure without most of what a receiver may have put into it: it is journaled at every attempt."""
+    text = repr(failure)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _judged(target: str, answer: httpx.Response) -> int:
@@ -85,7 +92,7 @@ def _retry_after(header: str) -> float | None:
         return float(header[:9])
     try:
         date = parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     seconds = (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     return max(0.0, seconds)

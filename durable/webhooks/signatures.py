@@ -34,8 +34,11 @@ def signing_keys(secret: str | tuple[str, ...]) -> tuple[bytes, ...]:
     What signs, of a secret or several as they are written down.
 
     Raises:
-        InvalidDefinition: One of them is not ``whsec_`` and base64 of 24 bytes or more. It is not shown.
+        InvalidDefinition: One of them is not ``whsec_`` and base64 of 24 bytes or more, and is not shown. Or there is
+            none, and everybody could say to be the sender.
     """
+    if not secret:
+        raise InvalidDefinition("A webhook has no secret", fix="make one with `durable.webhooks.new_secret()`")
     return tuple(_signing_key(one) for one in ((secret,) if isinstance(secret, str) else secret))
 
 
@@ -88,7 +91,7 @@ def verify(
     if not timestamp.isascii() or not timestamp.isdigit() or len(timestamp) > 12:
         raise InvalidSignature("The time of the message is not a number of seconds")
     expected = [_sign(key, id, timestamp, body).encode() for key in keys]
-    given = [one.encode() for one in signatures.split(" ")]
+    given = [_bytes(one) for one in signatures.split(" ")]
     # In constant time, so that nobody learns from the time how much of a guess was right.
     if not any(hmac.compare_digest(one, other) for one in expected for other in given):
         raise InvalidSignature("No signature of the message fits its id, time and body", fix="compare the secrets")
@@ -102,5 +105,10 @@ def verify(
 
 
 def _sign(key: bytes, id: str, timestamp: str, body: bytes) -> str:
-    digest = hmac.digest(key, b".".join((id.encode(), timestamp.encode(), body)), "sha256")
+    digest = hmac.digest(key, b".".join((_bytes(id), timestamp.encode(), body)), "sha256")
     return _VERSION + base64.b64encode(digest).decode()
+
+
+def _bytes(header: str) -> bytes:
+    """A header as bytes; a server may have read bytes that are no text into lone surrogates."""
+    return header.encode(errors="surrogatepass")

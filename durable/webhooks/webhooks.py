@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import update_wrapper
@@ -32,7 +32,8 @@ class Webhooks:
     their definitions; they alone need the URLs and secrets.
 
     Args:
-        targets: The targets by name.
+        targets: The targets by name; or a function that makes one of a name, or None of a name it does not know: for
+            URLs that callers give.
         queue: Of the deliveries; one of their own, so that no host without `deliver` takes them.
 
     Attributes:
@@ -40,21 +41,23 @@ class Webhooks:
             status of the answer. A process is told by `notify`; start it yourself for news from elsewhere.
     """
 
-    def __init__(self, targets: Mapping[str, Webhook], *, queue: str = "webhooks") -> None:
-        self._targets = dict(targets)
+    def __init__(
+        self, targets: Mapping[str, Webhook] | Callable[[str], Webhook | None], *, queue: str = "webhooks"
+    ) -> None:
+        self._find: Callable[[str], Webhook | None] = targets if callable(targets) else dict(targets).get
 
         @process(name="durable.webhook", queue=queue)
         async def deliver(
             proc: Process, target: str, event: str, data: Any = None, process_id: str | None = None
         ) -> int:
             time = await proc.get(lambda: datetime.now(UTC), "time")
-            id = proc.key("delivered")
+            id = proc.key(f"delivered {time.isoformat()}")  # another one if the id of the process is used again
             body = _json({"id": id, "type": event, "timestamp": time, "process": process_id, "data": data})
 
             async def attempt() -> int:
                 return await post(target, self._target(target), id, body)
 
-            known = self._targets.get(target)
+            known = self._find(target)
             retry, timeout = (THREE_DAYS, None) if known is None else (known.retry, known.timeout)
             return await proc.do(attempt, "delivered", retry=_Patient.like(retry), timeout=timeout)
 
@@ -112,13 +115,14 @@ class Webhooks:
         return process(name=name or f"{definition.name}.notified", queue=definition.queue)(notified)
 
     def _target(self, name: str) -> Webhook:
-        if name not in self._targets:
+        target = self._find(name)
+        if target is None:
             raise WebhookFailed(
                 f"This host knows no webhook {name!r}",
                 target=name,
                 fix="add it to `Webhooks({…})` and deploy; until then it is tried again",
             )
-        return self._targets[name]
+        return target
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -139,6 +142,32 @@ async def test_several_hosts_at_once_do_no_harm(storage: JournalStorage, archive
     read = [process.snapshot async for process in read_archive(archive)]
     assert len(read) == 40
     assert {snapshot.id: snapshot for snapshot in read} == before
+
+
+async def test_an_archive_on_disk_is_flushed(
+    storage: JournalStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is purged, the objects are flushed and every folder that leads to them, new ones included."""
+    flushed: set[Path] = set()
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        fsync(descriptor)
+        flushed.add(Path(f"/proc/self/fd/{descriptor}").resolve())
+
+    monkeypatch.setattr(os, "fsync", note)
+    await end_some(storage, 3)
+    flushed.clear()
+
+    class Looking(StorageProxy):
+        async def purge(self, keys: Collection[int]) -> int:
+            objects = set((tmp_path / "a").rglob("*.gz"))
+            assert len(objects) == 2
+            needed = objects | {folder for one in objects for folder in one.parents if folder.is_relative_to(tmp_path)}
+            assert needed <= flushed
+            return await super().purge(keys)
+
+    assert (await keep_house(Looking(storage), Retention(LONG_AGO, f"file://{tmp_path}/a/b/c"), now=NOW)).purged == 3
 
 
 async def test_a_failing_archive_keeps_everything(storage: JournalStorage, s3: str) -> None:

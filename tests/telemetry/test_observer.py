@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import subprocess
@@ -22,6 +23,7 @@ def tell_everything(observer: Observer) -> None:
     """Call every method once, as a host would."""
     process, step = Process(), Step("order-7", "charged", 1, lambda *_: None)
     observer.process_started(process, STARTED, here=True)
+    observer.child_started(process, record(2, Kind.CHILD), Process(8, "order-7/label", "label"))
     observer.process_resumed(process, journal(2))
     observer.process_restarted(process, STARTED)
     observer.process_parked(process, None)
@@ -97,6 +99,17 @@ def test_a_guarded_observer_hears_everything_as_it_is() -> None:
 
     tell_everything(guarded(Listener()))
     assert sorted(heard) == sorted(METHODS)
+
+
+def test_a_cancellation_inside_an_observer_is_a_failure_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    """`CancelledError`, as from a future that somebody else has cancelled, does not get out into the host."""
+
+    class Cancelled(Observer):
+        def session_lost(self, session: int) -> None:
+            raise asyncio.CancelledError
+
+    guarded(Cancelled()).session_lost(1)
+    assert "The observer failed in session_lost" in caplog.text
 
 
 def test_an_interrupt_is_not_held_up() -> None:

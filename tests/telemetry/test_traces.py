@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRatioBased
-from opentelemetry.trace import NoOpTracerProvider, Span, StatusCode, format_span_id, format_trace_id
+from opentelemetry.trace import NoOpTracerProvider, Span, SpanKind, StatusCode, format_span_id, format_trace_id
 
 from durable.journal import Kind
 from durable.observer import Outcome
@@ -181,6 +181,47 @@ def test_a_start_for_other_hosts_is_linked_too() -> None:
     host.telemetry.process_ended(process, record(2, Kind.COMPLETED, 1))
     (link,) = client.spans["POST /orders"].links
     assert (link.context.trace_id, link.context.span_id) == ids(host.spans["ship"])
+
+
+def test_parent_and_child_are_linked() -> None:
+    """The checkpoint that starts a child is a span of its parent, linked with the trace of the child, and back."""
+    machine, parent, child = Machine(), Process(), Process(8, "order-7/label", "label")
+    told = record(2, Kind.CHILD, 5)._replace(name="parcel-1/label")
+    machine.telemetry.process_started(parent, STARTED, here=True)
+    machine.telemetry.process_started(child, told._replace(seq=1, kind=Kind.STARTED), here=True)
+    machine.telemetry.child_started(parent, told, child)
+    machine.telemetry.process_ended(child, record(2, Kind.COMPLETED, 6))
+    machine.telemetry.process_ended(parent, record(4, Kind.COMPLETED, 7))
+    started, below, above = machine.exporter.get_finished_spans()
+    assert (started.name, started.kind, started.parent and started.parent.span_id) == (
+        "label",
+        SpanKind.PRODUCER,
+        ids(above)[1],
+    )
+    assert dict(facts(started)) == {
+        "durable.process.id": "order-7",
+        "durable.process.definition": "ship",
+        "durable.checkpoint": "parcel-1/label",
+        "durable.child.id": "order-7/label",
+        "durable.child.definition": "label",
+    }
+    assert [(link.context.trace_id, link.context.span_id) for link in started.links] == [ids(below)]
+    assert ids(below) == trace_of(8, "order-7/label", told.time)
+    assert [(link.context.trace_id, link.context.span_id) for link in below.links] == [ids(started)]
+
+
+def test_a_child_that_runs_elsewhere_is_linked_too() -> None:
+    """The link to a child is written where it was started, and nothing is remembered of one that is not here."""
+    first, second, child = Machine(), Machine(), Process(8, "order-7/label", "label")
+    told = record(2, Kind.CHILD, 5)
+    first.telemetry.process_started(Process(), STARTED, here=True)
+    first.telemetry.process_started(child, told, here=False)
+    first.telemetry.child_started(Process(), told, child)
+    second.telemetry.process_resumed(child, [told])
+    second.telemetry.process_ended(child, record(2, Kind.COMPLETED, 6))
+    (started,) = first.exporter.get_finished_spans()
+    assert [(link.context.trace_id, link.context.span_id) for link in started.links] == [ids(second.spans["label"])]
+    assert second.spans["label"].links == ()
 
 
 def test_each_life_is_a_trace() -> None:

@@ -144,6 +144,9 @@ async def test_children_are_told_when_they_are_durable(url: str) -> None:
     hearing = machine.hearing
     assert [hearing.story(id) for id in ("parent", "child")] == [["process_started", "process_ended"]] * 2
     assert [call.here for call in hearing.of("process_started")] == [True, True]
+    assert [(call.facts[0].id, call.facts[1].name, call.facts[2].id) for call in hearing.of("child_started")] == [
+        ("parent", "wait", "child")
+    ]
     request = next(span for span in machine.exporter.get_finished_spans() if span.name.startswith("PUT"))
     assert [link.attributes and link.attributes["durable.process.id"] for link in request.links] == ["parent"]
 
@@ -271,17 +274,24 @@ async def test_batches(url: str) -> None:
     assert records == [Kind.EVENT, Kind.TAKEN]
 
 
-async def test_a_broken_observer(url: str) -> None:
-    """An observer of which every method fails changes nothing of what a host does."""
+@pytest.mark.parametrize("error", [ZeroDivisionError, asyncio.CancelledError])
+async def test_a_broken_observer(url: str, error: type[BaseException]) -> None:
+    """An observer of which every method fails, or is cancelled, changes nothing of what a host does."""
 
     class Broken(Observer):
         def __getattribute__(self, name: str) -> Any:
             def fail(*facts: object, **more: object) -> None:
-                raise ZeroDivisionError(name)
+                raise error(name)
 
             return object.__getattribute__(self, name) if name.startswith("_") else fail
 
-    async with ProcessHost(url, [order], observer=Broken()) as host:
-        handle = await host.start(order(), id="1")
+    async with ProcessHost(url, [order, family, wait, first_life, next_life], observer=Broken()) as host:
+        handle, parent = await host.start(order(), id="1"), await host.start(family(), id="2")
         await host.raise_event("1", Paid, "ann")
         assert await handle.result() == (format_trace_id(0), format_trace_id(0))
+        while (await host.get("2").status()).waits_for != ("child 'wait'",):
+            await asyncio.sleep(0)
+        await host.raise_event("child", Paid, "ann")
+        assert await parent.result() == "ann"
+        await host.start(first_life(), id="3")
+        assert await host.get("3").result() == format_trace_id(0)

@@ -26,11 +26,13 @@ class Received(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What to answer. ``None`` as status closes the connection without a word."""
+    """What to answer: a status, None to close the connection without a word, or *raw* bytes and no HTTP."""
 
     status: int | None = 204
     headers: tuple[tuple[str, str], ...] = ()
     after: threading.Event | None = None
+    endless: bool = False
+    raw: bytes = b""
 
 
 class Receiver(ThreadingHTTPServer):
@@ -88,12 +90,16 @@ class _Handler(BaseHTTPRequestHandler):
         answer = self.server.keep(Received(self.path, dict(self.headers), body))
         if answer.after is not None:
             answer.after.wait(SOON)
-        if answer.status is not None:
+        if answer.raw:
+            self.wfile.write(answer.raw)
+        elif answer.status is not None:
             self.send_response(answer.status)
             for header in answer.headers:
                 self.send_header(*header)
-            self.send_header("content-length", "0")
+            self.send_header("content-length", str(1 << 40) if answer.endless else "0")
             self.end_headers()
+            while answer.endless:  # until the other side hangs up
+                self.wfile.write(b"more " * 1000)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Tests are quiet."""

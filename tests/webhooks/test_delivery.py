@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from durable import Process, ProcessHost, Retry, process
+from durable.housekeeping import Retention, keep_house
 from durable.testing.clock import ManualClock
 from durable.webhooks import Webhook, WebhookFailed, WebhookRefused, Webhooks, new_secret, verify
 from durable.webhooks.delivery import post
@@ -49,6 +50,14 @@ async def test_a_message_is_delivered_once(url: str, receiver: Receiver) -> None
     assert received.headers["content-type"] == "application/json"
 
 
+async def test_a_target_may_be_a_url_that_a_caller_gave(url: str, receiver: Receiver) -> None:
+    """A function instead of a mapping makes a target of any name."""
+    webhooks = Webhooks(lambda target: Webhook(target, SECRET, allow_private=True))
+    assert await delivered(url, webhooks, receiver.url()) == 204
+    (received,) = receiver.received
+    assert verify(SECRET, received.headers, received.body)["type"] == "order.shipped"
+
+
 @pytest.mark.parametrize("answer", [Answer(503), Answer(500), Answer(429), Answer(408), Answer(None)])
 async def test_what_may_pass_is_tried_again(url: str, answer: Answer) -> None:
     """While the receiver is busy or hangs up, attempts follow, each signed anew, with one id and one body."""
@@ -76,6 +85,35 @@ async def test_a_silent_receiver_is_left(url: str) -> None:
         assert await delivered(url, webhooks_to(receiver, timeout=timedelta(seconds=0.3))) == 204
         receiver.answers.clear()
         assert len(receiver.received) == 2
+
+
+async def test_the_rest_of_an_answer_is_not_read(url: str) -> None:
+    """A receiver that answers and goes on sending for ever is left after its headers, and the delivery has ended."""
+    with Receiver(Answer(200, endless=True), Answer(503, endless=True)) as receiver:
+        assert await delivered(url, webhooks_to(receiver)) == 200
+        with pytest.raises(WebhookFailed, match="503"):
+            await post("shop", Webhook(receiver.url(), SECRET, allow_private=True), "id", b"{}")
+
+
+async def test_nonsense_is_journaled_in_short(url: str) -> None:
+    """What a receiver says instead of HTTP is a failure that may pass, and of which little is kept."""
+    nonsense = Answer(raw=b"nonsense " * 10_000 + b"\r\n\r\n")
+    with Receiver(nonsense) as receiver:
+        assert await delivered(url, webhooks_to(receiver)) == 204
+        receiver.answers.append(nonsense)
+        with pytest.raises(WebhookFailed) as caught:
+            await post("shop", Webhook(receiver.url(), SECRET, allow_private=True), "id", b"{}")
+    assert len(str(caught.value)) < 400
+
+
+async def test_an_id_that_comes_again_is_another_message(tmp_path: Path, receiver: Receiver) -> None:
+    """After a purge the id of a process may be used again: a receiver that keeps ids takes its message, too."""
+    store = f"sqlite:///{tmp_path / 'processes.db'}"
+    for _ in range(2):
+        assert await delivered(store, webhooks_to(receiver)) == 204
+        await keep_house(store, Retention(timedelta(0), None))
+    first, second = receiver.received
+    assert first.headers["webhook-id"] != second.headers["webhook-id"]
 
 
 async def test_attempts_come_to_an_end(url: str) -> None:
@@ -136,6 +174,7 @@ async def test_an_unknown_target_is_waited_for(url: str, receiver: Receiver) -> 
         (timedelta(days=-1), 1),
         (timedelta(days=1), 20),
         ("soon", 1),
+        ("Mon, 01 Jan 2024 00:00:00 +99999999999999999999", 1),
         ("-5", 1),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from durable.errors import InvalidDefinition
-from durable.webhooks import InvalidSignature, new_secret, verify
+from durable.webhooks import InvalidSignature, Webhook, new_secret, verify
 from durable.webhooks.signatures import signed_headers, signing_keys
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -59,6 +59,8 @@ def test_names_of_headers_in_any_case() -> None:
         ({"webhook-signature": ""}, BODY),
         ({"webhook-signature": "nonsense"}, BODY),
         ({"webhook-signature": "v1,ü€"}, BODY),
+        ({"webhook-signature": "v1,\udcff"}, BODY),  # what some servers make of a byte that is no text
+        ({"webhook-id": "msg-\udcff"}, BODY),
         ({"webhook-signature": signed()["webhook-signature"].replace("v1,", "v2,")}, BODY),
         ({"webhook-signature": signed(new_secret())["webhook-signature"]}, BODY),
     ],
@@ -102,3 +104,11 @@ def test_bad_secrets_are_refused_and_not_shown(secret: str) -> None:
     with pytest.raises(InvalidDefinition) as caught:
         signing_keys(secret)
     assert secret.removeprefix("whsec_") not in str(caught.value) or not secret.removeprefix("whsec_")
+
+
+def test_no_secret_at_all_is_refused() -> None:
+    """An empty tuple would send messages that nobody can verify, or believe none: it is an error where it is given."""
+    with pytest.raises(InvalidDefinition, match="no secret"):
+        Webhook("https://shop.example", ())
+    with pytest.raises(InvalidDefinition, match="no secret"):
+        verify((), signed(), BODY)
