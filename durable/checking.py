@@ -16,11 +16,11 @@ from typing import TypeVar
 from durable._host import letting_go
 from durable._kernel.commands import Alarm, Command, Deadline, End, RecordIntent, RunAction, Stall, Wake
 from durable._kernel.execution import Execution
-from durable.codec import Codec
+from durable.codec import Codec, Reader, items_of, reader_for
 from durable.definition import AnyDefinition
 from durable.errors import CorruptJournal, DecodeError, Drift, NewerFormat
-from durable.insight.payloads import Reader, failure_in_words, items_of, reader_for
 from durable.insight.views import Wait, WaitKind, moment
+from durable.insight.words import failure_in_words
 from durable.journal import ENDS, Kind, Record, check_journal
 from durable.storage import JournalStorage, ProcessRow, Status
 

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -20,7 +21,7 @@ from durable._host.session import HostSession
 from durable._host.writer import Writer
 from durable.client import PAYLOAD_LIMIT, ProcessClient
 from durable.codec import Codec
-from durable.errors import HostBusy, HostClosed, InvalidDefinition, StorageError
+from durable.errors import HostBusy, HostClosed, InvalidDefinition, NotOwned, StorageError
 from durable.handle import ProcessStatus, picture, read_progress
 from durable.housekeeping import Housekeeper, Retention
 from durable.invocation import AnyDefinition, Invocation
@@ -188,7 +189,10 @@ class ProcessHost(ProcessClient):
 
     def _lost(self) -> None:
         """This session is dead, or an answer to it was lost: let go of everything it had, and begin another."""
-        if self._recovering is not None or not self._is_open:
+        if self._recovering is not None:
+            return
+        if not self._is_open:
+            logger.error("Session %d of host %s is over while it leaves", self._session.id, self._name)
             return
         logger.error(
             "Session %d of host %s is over; it begins another, its processes go on", self._session.id, self._name
@@ -280,25 +284,25 @@ class ProcessHost(ProcessClient):
         self._check_session()
         resident = self._engine.by_id.get(id)
         direct = kind in (MailKind.EVENT, MailKind.CANCEL) and not self._claims.has_mail(id)
-        if resident is None or not direct or not resident.accepts_records():
-            await super()._send(id, kind, name, key, payload)
-            self._claims.mailed(id)
-            return
-        # It is here: straight into its journal, and durable with the next commit.
-        if kind is MailKind.EVENT:
-            resident.raise_event(name, payload, key)
-        else:
-            resident.cancel(payload)
-        self._engine.parking.stir(resident)
-        await self._writer.written()
+        if resident is not None and direct and resident.accepts_records():
+            # It is here: straight into its journal, and durable with the next commit.
+            if kind is MailKind.EVENT:
+                resident.raise_event(name, payload, key)
+            else:
+                resident.cancel(payload)
+            self._engine.parking.stir(resident)
+            with suppress(NotOwned):  # then nothing was written, and it is for whoever has the process now
+                return await self._writer.written(resident.key)
+        await super()._send(id, kind, name, key, payload)
+        self._claims.mailed(id)
 
     async def _status(self, id: str) -> ProcessStatus:
         status = picture(await self._row(id), self._codec)
         return self._status_here(id, status) or status
 
-    def _status_here(self, id: str, last: ProcessStatus | None) -> ProcessStatus | None:
+    def _status_here(self, id: str, last: ProcessStatus) -> ProcessStatus | None:
         resident = self._engine.by_id.get(id)
-        if resident is None or last is None or last.status is not Status.RUNNING or not last.resident:
+        if resident is None or last.status is not Status.RUNNING or not last.resident:
             return None
         if last.definition != resident.definition:  # it has restarted as another one
             return None

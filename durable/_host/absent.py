@@ -13,7 +13,7 @@ from collections.abc import Callable
 from durable._host.clock import Clock
 from durable._host.parenting import attached_children, mails_of_end
 from durable._host.writer import Writer
-from durable._kernel.started import NO_LINEAGE, Lineage, decode_started
+from durable._kernel.started import read_lineage
 from durable.codec import Codec
 from durable.errors import DurableError
 from durable.journal import Kind, Record
@@ -72,7 +72,7 @@ class Absent:
         record = Record(last.seq + 1, Kind.TERMINATED, "", self._codec.encode(reason), time)
         change = End(row.key, Status.TERMINATED, reason, record, row.mail)
         left = attached_children(self._codec, claim.records)
-        lineage = self._lineage(claim.records[0])
+        lineage = read_lineage(self._codec, claim.records[0].payload)
         mails = mails_of_end(self._codec, row.id, lineage, record.kind, record.payload, left, time)
 
         def settled(held: bool) -> None:
@@ -86,24 +86,18 @@ class Absent:
 
         self._writer.settle(change, settled, self._left, mails)
 
-    def _lineage(self, first: Record) -> Lineage:
-        try:
-            return decode_started(self._codec, first.payload).lineage
-        except DurableError:
-            return NO_LINEAGE  # of another codec: its parent could not read how it ended either
-
     def stall(self, process: Observed, mail: int, error: DurableError) -> None:
         """Mark it as stalled; its journal and its inbox stay as they are. *mail*: how much of it is known."""
         key, id, reason = process.key, process.id, str(error)
         logger.error("Process %r is stalled: %s", id, reason, extra={"process_id": id, "reason": reason})
-        if self._observer is not None:
-            self._observer.process_stalled(process, reason)
 
         def settled(held: bool) -> None:
             if held:  # perhaps the request to try again
                 self.give_back(key, mail + 1)
-            else:
-                self._changed(id, None)
+                return
+            if self._observer is not None:
+                self._observer.process_stalled(process, reason)
+            self._changed(id, None)
 
         self._writer.settle(Stall(key, reason, mail), settled, self._left)
 

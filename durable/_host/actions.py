@@ -240,7 +240,8 @@ class Actions:
     def _never_began(self, attempt: Attempt, awaitable: Awaitable[Any], _task: asyncio.Future[Any]) -> None:
         if inspect.iscoroutine(awaitable):
             awaitable.close()
-        self._ended(attempt, None, asyncio.CancelledError())
+        if attempt in self.running:  # and not forgotten meanwhile
+            self._ended(attempt, None, asyncio.CancelledError())
 
     def _future_done(self, attempt: Attempt, future: asyncio.Future[Any]) -> None:
         if future.cancelled():

@@ -208,7 +208,7 @@ class Committing:
         refused.update((key, hear) for key, _, hear in round.settled)
         for key, hear in refused.items():
             for other in (*self._queue, self._round):
-                other.withdraw(key)  # what follows would leave a gap
+                other.withdraw(key, error)  # what follows would leave a gap
             hear(error)
 
 

@@ -54,8 +54,8 @@ class Intake(Holding):
         else:
             self.wanted()
 
-    def child_refused(self, creation: Creation) -> None:
-        """There is another process of that id."""
+    def child_dropped(self, creation: Creation) -> None:
+        """It will not be created: there is another process of that id, or the store refuses its parent."""
         self.expected -= creation.owned
 
     # --- claimed ---

@@ -8,12 +8,14 @@ parent, which reaches it wherever it is by then: here, on another host, or parke
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextvars import Context
 
 from durable._host.acting import Acting
+from durable._host.round import ChildStart
 from durable._kernel.commands import CancelChild, StartChild
 from durable._kernel.outcomes import content_of
 from durable._kernel.started import Lineage
-from durable.codec import Codec, describe_error
+from durable.codec import Codec, describe_error, items_of, reader_for
 from durable.errors import ProcessExists
 from durable.journal import Kind, Record
 from durable.storage import Mail, MailKind
@@ -38,16 +40,23 @@ class Parenting(Acting):
         self._time = self._now()
         self.pending += 1
         record = Record(self._seq, Kind.CHILD, command.name, command.child, self._time)
+        creation = creation._replace(record=creation.record._replace(time=self._time))  # one moment in both journals
+
+        def created() -> None:
+            engine.child_created(creation)
+            if engine.observer is not None:
+                # The context of this call is that of whatever happened to come into the batch first.
+                Context().run(engine.observer.child_started, self, record, creation)
 
         def refused() -> Record:
-            engine.child_refused(creation)
             error = ProcessExists(
                 f"Process {self.id!r} cannot start {command.id!r}: there is a process of that id already",
                 fix="give the child another id, or none",
             )
             return record._replace(kind=Kind.FAILED, payload=engine.payloads.encode_error(error))
 
-        engine.writer.start_child(self, record, creation, lambda: engine.child_created(creation), refused)
+        child = ChildStart(creation, self.key, self._seq, created, lambda: engine.child_dropped(creation), refused)
+        engine.writer.start_child(self, record, child)
 
     def _cancel_child(self, command: CancelChild) -> None:
         engine = self.engine
@@ -69,13 +78,14 @@ class Parenting(Acting):
 def attached_children(codec: Codec, records: Iterable[Record]) -> list[str]:
     """Ids of the attached children that have not ended, as the journal of their parent says."""
     children: dict[str, None] = {}
+    read = reader_for(codec)
     for record in records:
         if record.kind is Kind.CHILD:
             id, detached = codec.decode(record.payload)
             if not detached:
                 children[id] = None
         elif record.kind is Kind.RETURNED:
-            id, *_how = codec.decode(record.payload)
+            (id,) = items_of(read(record.payload), 1)  # how it ended may not be readable any more
             children.pop(id, None)
     return list(children)
 

@@ -8,6 +8,7 @@ fails, is the writer's business.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple, Protocol
 
@@ -31,12 +32,18 @@ Refused = Callable[[DurableError], object]
 
 
 class ChildStart(NamedTuple):
-    """A child that is created with the record of it; *refused* gives the record there is to be if its id is taken."""
+    """
+    A child that is created with the record of it, which is number ``seq`` of its ``parent``.
+
+    ``created`` hears that it was, ``dropped`` that it will not be; ``refused`` gives the record there is to be in place
+    of the one of the child if its id is taken.
+    """
 
     creation: Creation
     parent: int
     seq: int
     created: Callable[[], object]
+    dropped: Callable[[], object]
     refused: Callable[[], Record]
 
 
@@ -53,7 +60,7 @@ class Round:
         self.settled: list[tuple[int, Settled, Refused]] = []
         self.sent: list[tuple[Mail, asyncio.Future[Delivery]]] = []
         self.posted: list[tuple[Mail, Callable[[], object]]] = []  # by processes; in the batch behind what was sent
-        self.waiting: list[asyncio.Future[None]] = []
+        self.waiting: list[tuple[int, asyncio.Future[None]]] = []  # by process key
         self.takers: list[int] = []  # process keys, one per inbox item taken
 
     def is_empty(self) -> bool:
@@ -117,7 +124,7 @@ class Round:
 
     def written(self) -> None:
         """Tell who waits only for that."""
-        for waiting in self.waiting:
+        for _, waiting in self.waiting:
             if not waiting.done():
                 waiting.set_result(None)
 
@@ -132,36 +139,63 @@ class Round:
         self.batch.creations = []
 
     def refuse_children(self, taken: Collection[str]) -> None:
-        """Some ids of children are taken: their parents get the record of that in place of the one of the child."""
-        refused = {(child.parent, child.seq): child for child in self.children if child.creation.id in taken}
-        self.children = [child for child in self.children if (child.parent, child.seq) not in refused]
+        """
+        Some ids of children are taken: their parents get the record of that in place of the one of the child.
+
+        Of several children with one id the first stays: perhaps it is only the others that are in its way. If not, it
+        is refused the next time.
+        """
+        several = Counter(child.creation.id for child in self.children)
+        first = {child.creation.id: child for child in reversed(self.children)}
+        refused = {
+            (child.parent, child.seq): child
+            for child in self.children
+            if (id := child.creation.id) in taken and (several[id] == 1 or child is not first[id])
+        }
+        self._drop_children(lambda child: (child.parent, child.seq) in refused)
         batch = self.batch
-        batch.children = [child.creation for child in self.children]
         for position, (key, record) in enumerate(batch.records):
             if (child := refused.get((key, record.seq))) is not None:
                 instead = child.refused()
                 batch.records[position] = (key, instead)
                 self.fed[position] = (self.fed[position][0], instead)
 
-    def withdraw(self, key: int) -> None:
-        """Write none of the records of process *key*, and take nothing from its inbox."""
+    def withdraw(self, key: int, error: BaseException) -> None:
+        """Because of *error*, write none of the records of process *key*, and take nothing from its inbox."""
         batch = self.batch
         batch.records = [entry for entry in batch.records if entry[0] != key]
         self.fed = [entry for entry in self.fed if entry[0].key != key]
         taken = [pair for pair in zip(self.takers, batch.taken, strict=True) if pair[0] != key]
-        self.children = [child for child in self.children if child.parent != key]
-        batch.children = [child.creation for child in self.children]
+        self._drop_children(lambda child: child.parent == key)
         self.takers, batch.taken = [taker for taker, _ in taken], [number for _, number in taken]
+        self._fail_waiting(lambda other: other == key, error)
 
     def fail(self, error: BaseException) -> None:
         """Nothing of this round will ever be written."""
         self.fail_callers(error)
-        for future in self.waiting:
-            if not future.done():
-                future.set_exception(error)
+        self._drop_children(lambda child: True)
+        self._fail_waiting(lambda _: True, error)
+
+    def _fail_waiting(self, whose: Callable[[int], bool], error: BaseException) -> None:
+        for key, waiting in self.waiting:
+            if whose(key) and not waiting.done():
+                waiting.set_exception(error)
+
+    def _drop_children(self, unwanted: Callable[[ChildStart], bool]) -> None:
+        kept = []
+        for child in self.children:
+            if unwanted(child):
+                child.dropped()
+            else:
+                kept.append(child)
+        self.children, self.batch.children = kept, [child.creation for child in kept]
 
     def split(self) -> list[Round]:
-        """A round for each process with records, and one for the rest; those that are not empty."""
+        """
+        A round for each process with records, and one for the rest; those that are not empty.
+
+        Where there is nothing but the rest: one for each start, mail and progress.
+        """
         parts: dict[int, Round] = {}
 
         def part(key: int) -> Round:
@@ -184,8 +218,29 @@ class Round:
                 part(change.key).settled.append(settled[change.key])
         for notice in whole.notices:
             part(notice.key).batch.notices.append(notice)
+        for key, waiting in self.waiting:
+            part(key).waiting.append((key, waiting))
+        if not parts:
+            return self._split_rest()
         rest = Round(whole.session)
         rest.batch.creations, rest.created = whole.creations, self.created
-        rest.sent, rest.posted, rest.waiting = self.sent, self.posted, self.waiting
+        rest.sent, rest.posted = self.sent, self.posted
         rest.batch.progress = whole.progress
         return [round for round in (*parts.values(), rest) if not round.is_empty()]
+
+    def _split_rest(self) -> list[Round]:
+        session = self.batch.session
+        rounds: list[Round] = []
+        for creation, created in self.created:
+            rounds.append(Round(session))
+            rounds[-1].batch.creations, rounds[-1].created = [creation], [(creation, created)]
+        for sent in self.sent:
+            rounds.append(Round(session))
+            rounds[-1].sent = [sent]
+        for posted in self.posted:
+            rounds.append(Round(session))
+            rounds[-1].posted = [posted]
+        for key, progress in self.batch.progress.items():
+            rounds.append(Round(session))
+            rounds[-1].batch.progress = {key: progress}
+        return rounds

@@ -9,10 +9,10 @@ from typing import Any
 
 from durable._host.clock import Clock
 from durable._host.payloads import Payloads
-from durable._kernel.started import decode_started, encode_started
+from durable._kernel.started import Started, decode_started, encode_started
 from durable.codec import Codec
 from durable.errors import DurableError
-from durable.invocation import Invocation
+from durable.invocation import AnyDefinition, Invocation
 from durable.journal import Kind, Record
 from durable.storage import Creation
 
@@ -58,19 +58,30 @@ class Starting:
         record = Record(1, Kind.STARTED, definition.name, payload, now)
         return Creation(self.new_key(), id, definition.name, definition.queue, owned, None if owned else now, record)
 
-    def is_same(self, recorded: Record, definition: str, asked: bytes) -> bool:
+    def is_same(self, recorded: Record, definition: AnyDefinition, asked: bytes) -> bool:
         """
-        Whether a process is what a call asks for: the same definition with equal arguments.
+        Whether a process is what a call asks for: the same definition with equal arguments, however they are written.
 
         Of one that has restarted itself only the definition of its first life is compared: arguments have moved on.
         """
-        if recorded.name == definition and recorded.payload == asked:
+        if recorded.name == definition.name and recorded.payload == asked:
             return True
         # Decoded both, because what is equal need not be encoded alike (sets, encryption).
         first, other = decode_started(self._codec, recorded.payload), decode_started(self._codec, asked)
         if first.lineage.origin is not None:
-            return first.lineage.origin == definition
-        return recorded.name == definition and (first.args, first.kwargs) == (other.args, other.kwargs)
+            return first.lineage.origin == definition.name
+        return recorded.name == definition.name and self._is_same_call(definition, first, other)
+
+    def _is_same_call(self, definition: AnyDefinition, first: Started, other: Started) -> bool:
+        # What has no `==` of its own is equal if it is encoded alike. Around it the records may differ, by the Python
+        # that wrote them or a timeout that has changed since.
+        if self._codec.encode((first.args, first.kwargs)) == self._codec.encode((other.args, other.kwargs)):
+            return True
+        try:
+            recorded = definition.arguments(first.args, first.kwargs)
+        except TypeError:  # of older code, with other parameters
+            return False
+        return recorded == definition.arguments(other.args, other.kwargs)
 
     def new_key(self) -> int:
         """A key nobody else makes."""

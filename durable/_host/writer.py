@@ -39,22 +39,10 @@ class Writer(Committing):
         if self._scheduled is None:
             self._want()
 
-    def start_child(
-        self,
-        resident: Fed,
-        record: Record,
-        creation: Creation,
-        created: Callable[[], object],
-        refused: Callable[[], Record],
-    ) -> None:
-        """
-        Create a process, and append *record*, which says so, in the same batch.
-
-        If there is a process of that id, the record *refused* gives is appended instead.
-        """
-        round = self._round
-        round.batch.children.append(creation)
-        round.children.append(ChildStart(creation, resident.key, record.seq, created, refused))
+    def start_child(self, resident: Fed, record: Record, child: ChildStart) -> None:
+        """Create a *child* of *resident*, and append *record*, which says so, in the same batch."""
+        self._round.batch.children.append(child.creation)
+        self._round.children.append(child)
         self.append(resident, record)
 
     def take(self, key: int, number: int) -> None:
@@ -104,9 +92,9 @@ class Writer(Committing):
         self._round.batch.progress[key] = progress
         self._want()
 
-    def written(self) -> asyncio.Future[None]:
-        """Done when everything handed over until now is durable, or with the error that keeps it from being so."""
+    def written(self, key: int) -> asyncio.Future[None]:
+        """Done when all records of process *key* until now are durable, or with the error that keeps them from it."""
         future: asyncio.Future[None] = self._loop.create_future()
-        self._round.waiting.append(future)
+        self._round.waiting.append((key, future))
         self._want()
         return future

@@ -30,7 +30,7 @@ from durable._kernel.futures import ProcessTask, TimerCallback
 from durable._kernel.program import Program
 from durable._kernel.started import Lineage, child_id, encode_started
 from durable.codec import Codec
-from durable.journal import Kind, Record
+from durable.journal import ID_LIMIT, Kind, Record, check_name
 
 
 class Given:
@@ -94,7 +94,8 @@ class Asks(Answers):
     def start_child(self, name: str, child: Beginning, id: str | None, detached: bool) -> Ask:
         """A child with this *id*, or one made of the name; the answer is its id."""
         life = self.lineage.life
-        id = child_id(self.process_id, life, name) if id is None else id
+        if id is None:
+            id = check_name(child_id(self.process_id, life, name), "process id made of that of its parent", ID_LIMIT)
         payload = child.encode(self._codec, Lineage(parent=(self.process_id, name)))
         facts = self._codec.encode((id, detached))
         command = StartChild(name, id, child.definition, child.queue, payload, facts)

@@ -20,7 +20,7 @@ from durable._kernel.children import ChildState, Kin, Next
 from durable._kernel.commands import Alarm, Command, Deadline, End, Restart, Stall, Take
 from durable._kernel.loop import ProcessLoop
 from durable._kernel.program import Program
-from durable._kernel.started import KERNEL_VERSION, NO_LINEAGE, Lineage, decode_started
+from durable._kernel.started import KERNEL_VERSION, NO_LINEAGE, Lineage, decode_started, read_lineage
 from durable.codec import Codec, describe_error
 from durable.journal import ENDS, OF_CHILDREN, Kind, Record
 
@@ -140,11 +140,14 @@ class Execution(Asks):
     # --- from start to end ---
 
     def _start(self, record: Record) -> None:
-        started = decode_started(self._codec, record.payload)
+        try:
+            started = decode_started(self._codec, record.payload)
+        except Exception:
+            self._come_from(read_lineage(self._codec, record.payload))
+            raise
+        self._come_from(started.lineage)
         if started.version > KERNEL_VERSION:
             return self._stall(problems.newer_kernel(self.process_id, started.version, KERNEL_VERSION))
-        if started.lineage != NO_LINEAGE:
-            self.kin = Kin(started.lineage)
         try:
             coroutine = self._program.body(self, started.args, started.kwargs)
         except TypeError as error:
@@ -154,9 +157,19 @@ class Execution(Asks):
             self._emit(Deadline(deadline))
         self._main = self._loop.create_main_task(coroutine)
 
+    def _come_from(self, lineage: Lineage) -> None:
+        """Whoever started it hears of its end, even if it can never run."""
+        if lineage != NO_LINEAGE:
+            self.kin = Kin(lineage)
+
     def _cancel(self, record: Record) -> None:
-        if self.cancel_reason is not None or self._main.done():
+        if self.cancel_reason is not None:
             return  # a second request must not disturb the compensation of the first
+        if self._main.done():
+            # Too late for the function, not for its next life, of which nobody would ever hear that it was unwanted.
+            if self._goes_on() and record.name != "deadline":
+                self.cancel_reason = str(self._codec.decode(record.payload))
+            return
         self.cancel_reason = str(self._codec.decode(record.payload))
         self.cancelled_by_deadline = record.name == "deadline"
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Any, NamedTuple
 
-from durable.codec import Codec
+from durable.codec import Codec, items_of, reader_for
 
 KERNEL_VERSION = 2  # 2: children and restarts
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -56,6 +56,17 @@ def decode_started(codec: Codec, payload: bytes) -> Started:
     return Started(version, python, tuple(args), kwargs, timeout, Lineage(*more[0]) if more else NO_LINEAGE)
 
 
+def read_lineage(codec: Codec, payload: bytes) -> Lineage:
+    """The lineage in the payload of a first record, also where its arguments cannot be read, their class being gone."""
+    try:
+        return decode_started(codec, payload).lineage
+    except Exception:
+        *_, lineage = items_of(reader_for(codec)(payload), 6)
+    life, parent, origin = items_of(lineage, 3)
+    id, checkpoint = items_of(parent, 2)
+    return NO_LINEAGE if life is None else Lineage(life, None if id is None else (id, checkpoint), origin)
+
+
 def child_id(parent: str, life: int, name: str) -> str:
     """The id of a child that was given none: the same whenever its parent is replayed, another in each life."""
-    return f"{parent}/{name}" if life == 1 else f"{parent}/{life}/{name}"
+    return f"{parent}/{name}" if life == 1 else f"{parent}~{life}/{name}"

@@ -1,12 +1,11 @@
 """
 Read-only questions about processes: `Insight`, for the command line, for web pages, for your own tools.
 
-``views`` are the answers, plain frozen data. ``payloads`` reads values without the classes they were made of,
-``checkpoints`` folds a journal into what a person asks about, ``waiting`` says in one sentence where a process stands,
-``questions`` asks the store. Nothing here writes, runs code of a process, or knows how an answer is shown.
+``views`` are the answers, plain frozen data. ``checkpoints`` folds a journal into what a person asks about, ``words``
+writes values as a person would, ``waiting`` says in one sentence where a process stands, ``questions`` asks the store.
+Nothing here writes, runs code of a process, or knows how an answer is shown.
 """
 
-from durable.insight.payloads import in_words, reader_for
 from durable.insight.questions import Insight
 from durable.insight.views import (
     CheckpointState,
@@ -24,6 +23,7 @@ from durable.insight.views import (
     moment,
 )
 from durable.insight.waiting import waiting_for
+from durable.insight.words import in_words
 
 __all__ = [
     "CheckpointState",
@@ -41,6 +41,5 @@ __all__ = [
     "WaitingFor",
     "in_words",
     "moment",
-    "reader_for",
     "waiting_for",
 ]

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from durable.insight.payloads import Reader, failure_in_words, in_words, items_of
+from durable.codec import Reader, items_of
 from durable.insight.views import CheckpointState, CheckpointView, EventView, moment
+from durable.insight.words import failure_in_words, in_words
 from durable.journal import Kind, Record
 
 

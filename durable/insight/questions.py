@@ -9,11 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
-from durable.codec import Codec, MessagePackCodec
+from durable.codec import Codec, MessagePackCodec, Reader, items_of, reader_for
 from durable.errors import ProcessNotFound
 from durable.handle import Progress
 from durable.insight.checkpoints import Story, tell
-from durable.insight.payloads import Reader, items_of, reader_for
 from durable.insight.views import MailView, Page, Place, ProcessSummary, ProcessView, RecordView, Wait, moment
 from durable.insight.waiting import waiting_for
 from durable.journal import ID_LIMIT, Record, check_name

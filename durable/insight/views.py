@@ -1,7 +1,7 @@
 """
 What `Insight` answers: frozen data, ready for a table, a page or JSON.
 
-Values (arguments, results, payloads) are in the readable form of `durable.insight.payloads`: what `json.dumps` takes,
+Values (arguments, results, payloads) are in the readable form of `durable.codec.reader_for`: what `json.dumps` takes,
 whatever classes they were made of. Times are aware datetimes in UTC.
 """
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from durable import MessagePackCodec
-from durable.codec import describe_error
-from durable.insight import CheckpointState, reader_for
+from durable.codec import describe_error, reader_for
+from durable.insight import CheckpointState
 from durable.insight.checkpoints import tell
 from durable.journal import Kind, Record
 

@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from durable import CompressedCodec, EncryptedCodec, JsonCodec, MessagePackCodec
-from durable.codec import describe_error
-from durable.insight import in_words, reader_for
+from durable.codec import describe_error, reader_for
+from durable.insight import in_words
 from tests.codec.samples import Order, values
 
 _KEY = "mG4dT1Bq4y8Zk0kQvSxS9mYw4dD0W5rXo0m1r0uG0nE="

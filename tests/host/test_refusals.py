@@ -11,18 +11,19 @@ from pathlib import Path
 import pytest
 
 from durable import (
+    CorruptJournal,
     PayloadTooLarge,
     Process,
     ProcessClient,
     ProcessHost,
     ProcessTerminated,
     Retry,
-    Status,
     StepError,
     current_step,
     process,
 )
 from durable.storage import open_storage
+from tests.host.staging import until_stalled
 
 SOON = timedelta(seconds=20)
 LIMIT = 4000  # bytes of a payload, in the tests of that limit
@@ -31,15 +32,6 @@ LIMIT = 4000  # bytes of a payload, in the tests of that limit
 @process
 async def wait_for_event(proc: Process) -> object:
     return await proc.event("wanted")
-
-
-async def until_stalled(client: ProcessClient, id: str) -> str:
-    """Wait until the process is stalled; its reason."""
-    async with asyncio.timeout(20):
-        async for status in client.get(id).watch():
-            if status.status is Status.STALLED:
-                return status.reason or ""
-    raise AssertionError("it ended")
 
 
 def change(file: Path, statement: str, *values: object) -> None:
@@ -58,11 +50,35 @@ async def test_what_the_store_refuses_is_stalled_with_its_reason(tmp_path: Path)
         raising = [asyncio.create_task(host.raise_event(one.id, "wanted", 1)) for one in (unlucky, lucky)]
         assert await lucky.result(SOON) == 1
         assert "does not follow" in await until_stalled(host, "unlucky")
-        await asyncio.wait(raising)
+        refusal, written = await asyncio.gather(*raising, return_exceptions=True)
+        assert (type(refusal), written) == (CorruptJournal, None)
         change(file, "DELETE FROM record WHERE name = 'foreign'")
         await host.resume("unlucky")
         await host.raise_event("unlucky", "wanted", 2)
         assert await unlucky.result(SOON) == 2
+
+
+async def test_the_place_of_a_child_that_will_not_come_is_free_again(tmp_path: Path) -> None:
+    """A process that is refused while it starts a child leaves no place taken for that."""
+    file = tmp_path / "processes.db"
+
+    @process
+    async def start_one(proc: Process) -> object:
+        await proc.event("go")
+        statement = "INSERT INTO record SELECT key, 5, 3, 'foreign', x'', created_at FROM process WHERE id = ?"
+        change(file, statement, proc.id)  # as somebody else might at this moment: what it asks for next is refused
+        return await proc.call(wait_for_event())
+
+    async with ProcessHost(f"sqlite:///{file}", [start_one, wait_for_event], limit=2) as host:
+        handle = await host.start(start_one(), id="unlucky")
+        async for status in handle.watch():
+            if status.waits_for:
+                break
+        await host.raise_event("unlucky", "go")
+        assert "does not follow" in await until_stalled(host, "unlucky")
+        async with asyncio.timeout(20):
+            while host._engine.expected:  # a look for work expects some, too, for a moment
+                await asyncio.sleep(0)
 
 
 async def test_what_cannot_be_taken_in_is_stalled_and_keeps_nobody_from_running(tmp_path: Path) -> None:

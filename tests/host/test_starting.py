@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +25,10 @@ from durable import (
     ProcessHost,
     process,
 )
+from durable.definition import Invocation
+from durable.journal import Record
+from durable.storage import open_storage
+from durable.testing.storage_proxy import StorageProxy
 
 SOON = timedelta(seconds=20)
 
@@ -61,6 +70,139 @@ async def test_the_same_id_is_the_same_process(url: str) -> None:
         again = await host.start(count(7), id="one")
         assert await again.result(SOON) == 7
     assert ran == [7]
+
+
+async def test_the_handle_says_who_created_the_process(url: str) -> None:
+    """Of starts by two hosts and a client at the same moment one says so, and no later one and no other handle does."""
+    async with ProcessHost(url, [echo]) as host, ProcessHost(url, [echo]) as other, ProcessClient(url) as client:
+        starts = (one.start(echo(1), id="one") for one in (host, other, client) for _ in range(3))
+        handles = await asyncio.gather(*starts)
+        assert [handle.created for handle in handles].count(True) == 1
+        assert not (await client.start(echo(1), id="one")).created
+        assert not host.get("one").created
+        assert (await client.start(echo(1))).created
+        with pytest.raises(AttributeError):
+            handles[0].created = True  # type: ignore[misc]
+
+
+async def test_an_id_that_is_freed_meanwhile_is_used(tmp_path: Path) -> None:
+    """What had the id is deleted between the refusal and the look at it: the start creates the process after all."""
+    url = f"sqlite:///{tmp_path}/processes.db"
+    async with ProcessHost(url, [echo]) as host:
+        await (await host.start(echo(1), id="one")).result(SOON)
+
+    class Deleting(StorageProxy):
+        async def journal(self, key: int, after: int = 0) -> Sequence[Record]:
+            await self.storage.purge([key])
+            return await self.storage.journal(key, after)
+
+    async with ProcessClient(Deleting(open_storage(url))) as client:
+        assert (await client.start(echo(2), id="one")).created
+
+
+# --- the same call ---
+
+
+@process
+async def called(
+    proc: Process, /, first: object, second: object = 2, *more: int, last: int = 5, **named: int
+) -> object:
+    return await proc.get([first, second, more, last, named], "arguments")
+
+
+@process
+async def exact(proc: Process, first: int, /, second: int = 2) -> None: ...
+
+
+SAME: list[tuple[Invocation[object], ...]] = [
+    (called(1), called(first=1), called(1, 2), called(second=2, first=1), called(1, last=5), called(1, 2, last=5)),
+    (called(1, 3), called(1, second=3), called(second=3, first=1)),
+    (called(1, 2, 3, 4), called(1, 2, 3, 4, last=5)),
+    (called(1, b=2, a=1), called(first=1, a=1, b=2)),
+    (called({"a": {1, 2}}), called(first={"a": {2, 1}})),
+    (called(date(2026, 1, 2), Decimal("1.50")), called(second=Decimal("1.50"), first=date(2026, 1, 2))),
+    (exact(1), exact(1, 2), exact(1, second=2)),
+]
+DIFFERENT = [
+    (called(1), called(2)),
+    (called(1), called(first=1, second=3)),
+    (called(1, 2, 3), called(1, 2)),
+    (called(1, a=1), called(1)),
+    (called(1, a=1), called(1, b=1)),
+    (called((1, 2)), called([1, 2])),
+]
+
+
+@pytest.mark.parametrize("calls", SAME, ids=lambda calls: repr(calls[0]))
+async def test_equal_arguments_are_those_of_the_call(url: str, calls: tuple[Invocation[object], ...]) -> None:
+    """By position or by name, with a default spelled out or not: the same process, whichever way it was started."""
+    async with ProcessHost(url, [called, exact]) as host:
+        for number, first in enumerate(calls):
+            await host.start(first, id=f"p{number}")
+            for other in calls:
+                assert not (await host.start(other, id=f"p{number}")).created
+
+
+@pytest.mark.parametrize("calls", DIFFERENT, ids=lambda calls: repr(calls))
+async def test_other_arguments_are_another_call(url: str, calls: tuple[Invocation[object], ...]) -> None:
+    """What gives the function another value is refused, both ways round."""
+    async with ProcessHost(url, [called]) as host:
+        for first, other in (calls, calls[::-1]):
+            id = repr(first)
+            await host.start(first, id=id)
+            with pytest.raises(ProcessExists, match="other arguments"):
+                await host.start(other, id=id)
+
+
+async def test_arguments_are_recorded_as_they_are_written(tmp_path: Path) -> None:
+    """A deploy that moves a parameter does not move what was given by name; and a start is still the same one."""
+    url = f"sqlite:///{tmp_path}/processes.db"
+
+    def deployed(function: Any) -> Any:
+        return process(name="moving")(function)
+
+    @deployed
+    async def before(proc: Process, a: int, b: int = 2) -> object:
+        return (await proc.event("go"), a, b)
+
+    @deployed
+    async def after(proc: Process, b: int = 2, *, a: int, new: int = 3) -> object:
+        return (await proc.event("go"), a, b)
+
+    @deployed
+    async def reduced(proc: Process, b: int = 2) -> object: ...
+
+    async with ProcessClient(url) as client:
+        await client.start(before(a=1, b=7), id="one")
+    async with ProcessHost(url, [after]) as host:
+        assert not (await host.start(after(7, a=1), id="one")).created
+        assert not (await host.start(after(a=1, b=7, new=3), id="one")).created
+        await host.raise_event("one", "go", "went")
+        assert await host.get("one").result(SOON) == ("went", 1, 7)
+    async with ProcessClient(url) as client:
+        with pytest.raises(ProcessExists, match="other arguments"):
+            await client.start(reduced(7), id="one")
+
+
+@dataclass(eq=False)
+class Unequal:
+    """Without an equality of its own."""
+
+    number: int
+
+
+async def test_what_has_no_equality_is_equal_if_it_is_recorded_alike(tmp_path: Path) -> None:
+    """Also after a deploy that changed what else stands in the first record, here the timeout."""
+    url = f"sqlite:///{tmp_path}/processes.db"
+
+    async def function(proc: Process, value: Unequal) -> None: ...
+
+    hasty = process(name="timed", timeout=timedelta(seconds=5))(function)
+    async with ProcessClient(url) as client:
+        await client.start(process(name="timed")(function)(Unequal(1)), id="one")
+        assert not (await client.start(hasty(Unequal(1)), id="one")).created
+        with pytest.raises(ProcessExists):
+            await client.start(hasty(Unequal(2)), id="one")
 
 
 @pytest.mark.parametrize("invocation", [echo(2), other(1)], ids=["other arguments", "other definition"])

@@ -228,6 +228,7 @@ class Driver:
                 case End():
                     self.end, self.next_life = command, None
                 case Restart():
+                    assert "request" not in self.names(Kind.CANCEL)  # who was asked to stop does not go on
                     self.next_life = command
                 case Stall() | Report():
                     pass

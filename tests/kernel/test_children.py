@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from dataclasses import dataclass
 from datetime import timedelta
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from durable._kernel.commands import CancelChild, Restart, StartChild
-from durable._kernel.started import Lineage, decode_started, encode_started
-from durable.codec import describe_error
+from durable._kernel.execution import Execution
+from durable._kernel.started import KERNEL_VERSION, Lineage, decode_started, encode_started, read_lineage
+from durable.codec import Codec, CompressedCodec, JsonCodec, describe_error
 from durable.definition import process
 from durable.errors import EncodeError, InvalidAction, InvalidDefinition, ProcessCancelled, ProcessTerminated
 from durable.journal import Kind, Record
@@ -220,6 +224,7 @@ def test_a_detached_child_is_left_alone() -> None:
     driver.answer(("checkpoint", "child"))
     driver.answer(next(slot for slot in driver.open if slot[0] == "alarm"))
     assert driver.run.trace == ["gone on"]
+    assert not driver.open
     driver.return_child("child", Kind.COMPLETED, 4)
     assert driver.outcome() == 4
     driver.check_replays()
@@ -379,6 +384,77 @@ def test_a_process_that_was_asked_to_stop_does_not_restart() -> None:
         assert driver.end is not None
         assert driver.end.kind is Kind.CANCELLED
         driver.check_replays()
+
+
+async def leave_a_child(proc: Process, trace: list[Any]) -> None:
+    await proc.start(child(1))
+    await proc.restart(child(2))
+
+
+async def leave_a_task(proc: Process, trace: list[Any]) -> None:
+    async def forever() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await proc.get(1, "cleared up")
+
+    asyncio.create_task(forever())
+    await proc.get(1, "begun")
+    await proc.restart(child(2))
+
+
+async def leave_nothing(proc: Process, trace: list[Any]) -> None:
+    await proc.get(1, "begun")
+    await proc.restart(child(2))
+
+
+@pytest.mark.parametrize(
+    ("code", "slots"),
+    [
+        (leave_a_child, [("checkpoint", "child"), ("child", "child")]),
+        (leave_a_task, [("checkpoint", "begun"), ("checkpoint", "cleared up")]),
+        (leave_nothing, [("checkpoint", "begun")]),
+    ],
+)
+@pytest.mark.parametrize("name", ["request", "deadline"])
+def test_a_request_that_comes_after_the_function_is_not_lost(code: Any, slots: list[Any], name: str) -> None:
+    """
+    Until the next life is recorded a process can be asked to stop, whatever this one still waits for.
+
+    Its timeout is another matter: it is that of this life, whose function is over.
+    """
+    driver = Driver(program_of(code))
+    first, *later = slots
+    driver.answer(first)
+    driver.record(Kind.CANCEL, name, CODEC.encode("too many of them"))
+    for slot in later:
+        driver.answer(slot)
+    if name == "deadline":
+        assert driver.next_life is not None
+    else:
+        assert driver.next_life is None
+        assert driver.outcome() == "too many of them"
+    driver.check_replays()
+
+
+@pytest.mark.parametrize(
+    "codec", [CODEC, JsonCodec(), CompressedCodec(CODEC, threshold=1)], ids=["msgpack", "json", "zip"]
+)
+def test_a_process_that_cannot_begin_still_knows_its_parent(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arguments of a class that is gone, or a newer kernel: it stalls, and whoever started it can hear of its end."""
+    gone = type("Gone", (), {"__module__": "gone"})
+    module = ModuleType("gone")
+    module.Gone = dataclass(gone)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "gone", module)
+    lineage = Lineage(3, ("parent", "there"), "first")
+    unreadable = encode_started(codec, (gone(),), {}, None, lineage)
+    newer = codec.encode((KERNEL_VERSION + 1, "3.99", (), {}, None, tuple(lineage)))
+    monkeypatch.delitem(sys.modules, "gone")
+    for payload in (unreadable, newer):
+        execution = Execution("p", program_of(leave_nothing)([]), codec)
+        execution.feed(Record(1, Kind.STARTED, "test", payload, START))
+        assert execution.stalled is not None
+        assert execution.lineage == read_lineage(codec, payload) == lineage
 
 
 def test_only_the_function_itself_restarts_its_process() -> None:

@@ -1,17 +1,15 @@
 """
-Payloads without the classes they were made of: readable structure for whoever looks from outside.
+Payloads without the classes they were made of: for whoever looks from outside, or must go on though a class is gone.
 
 `reader_for` gives a function from bytes to the form that `JsonCodec` writes: plain JSON where JSON is exact, else an
 object with one key that starts with ``$``, as ``{"$object": ["shop.orders:Order", {"id": 7}]}``. The codec decides how
 the bytes are read, never how the answer looks, and no class is looked up, so nothing has to be imported.
-
-`in_words` writes such a form as a person would: ``Order(id=7)``.
 """
 
 from __future__ import annotations
 
 import json
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Callable
 from copy import copy
 from math import isfinite
@@ -19,14 +17,15 @@ from typing import Any, NamedTuple
 
 from msgpack import unpackb  # type: ignore[import-untyped]
 
-from durable.codec import Codec, JsonCodec, MessagePackCodec
 from durable.codec.form import Tag
+from durable.codec.messagepack import MessagePackCodec
+from durable.codec.protocol import Codec
+from durable.codec.readable import JsonCodec
 from durable.errors import DecodeError, DurableError
 
 Reader = Callable[[bytes], Any]
 
 _LARGEST_INT_BITS = 2000  # longer ones stay hexadecimal: the interpreter limits decimal digits
-_FAILURE = {"type", "message", "arguments", "traceback"}  # what every recorded failure has
 _LABELS = {int(tag): tag.label for tag in Tag}
 
 
@@ -138,66 +137,7 @@ def _leaf(value: Any) -> Any:
     return value
 
 
-# --- taking forms apart ----------------------------------------------------------------------------------------
-
-
 def items_of(form: Any, count: int) -> list[Any]:
     """The first *count* items of a tuple in readable form; None for each if it is something else, or unreadable."""
     items = form.get("$tuple") if isinstance(form, dict) else None
     return items[:count] if isinstance(items, list) and len(items) >= count else [None] * count
-
-
-def failure_in_words(form: Any) -> str:
-    """A recorded failure as the last line of its traceback: ``ValueError: the message``."""
-    if not isinstance(form, dict) or "type" not in form:
-        return in_words(form)
-    module, _, name = str(form["type"]).partition(":")
-    kind = name if module == "builtins" else f"{module}.{name}"
-    return f"{kind}: {form['message']}" if form.get("message") else kind
-
-
-def in_words(form: Any) -> str:
-    """A readable form as a person would write it, on one line: ``Order(id=7, due=2026-11-23T10:00:00)``."""
-    if isinstance(form, list):
-        return f"[{', '.join(map(in_words, form))}]"
-    if not isinstance(form, dict):
-        return repr(form)
-    if len(form) == 1:
-        ((label, part),) = form.items()
-        if label.startswith("$"):
-            return _form_in_words(label, part)
-    if form.keys() >= _FAILURE:
-        return failure_in_words(form)
-    return f"{{{', '.join(f'{key!r}: {in_words(value)}' for key, value in form.items())}}}"
-
-
-def _form_in_words(label: str, part: Any) -> str:
-    match label, part:
-        case "$unreadable", [why, _]:
-            return f"(unreadable: {why})"
-        case "$dict", list():
-            return f"{{{', '.join(f'{in_words(key)}: {in_words(value)}' for key, value in part)}}}"
-        case "$tuple", list():
-            return f"({', '.join(map(in_words, part))}{',' if len(part) == 1 else ''})"
-        case "$bytes" | "$bytearray", str():
-            return repr(b64decode(part))
-        case "$set" | "$frozenset", list():
-            return f"{{{', '.join(map(in_words, part))}}}" if part else "set()"
-        case "$enum", [str() as name, member]:
-            return f"{_class(name)}.{member}" if isinstance(member, str) else f"{_class(name)}({in_words(member)})"
-        case _, [str() as name, dict() as fields] if ":" in name:
-            return f"{_class(name)}({', '.join(f'{key}={in_words(value)}' for key, value in fields.items())})"
-        case _, [str() as name, *parts] if ":" in name:
-            return f"{_class(name)}({', '.join(map(in_words, parts))})"
-        case "$datetime" | "$time", [str() as text, zone, _]:
-            return f"{text} {in_words(zone)}"
-        case "$path", str():
-            return part.partition(":")[2]
-        case _, str():
-            return part
-        case _:
-            return f"{label[1:]} {in_words(part)}"
-
-
-def _class(name: str) -> str:
-    return name.rpartition(":")[2]

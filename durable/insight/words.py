@@ -1,0 +1,66 @@
+"""
+Payloads in words: a readable form, as `durable.codec.reader_for` gives it, the way a person would write it.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from typing import Any
+
+_FAILURE = {"type", "message", "arguments", "traceback"}  # what every recorded failure has
+
+
+def failure_in_words(form: Any) -> str:
+    """A recorded failure as the last line of its traceback: ``ValueError: the message``."""
+    if not isinstance(form, dict) or "type" not in form:
+        return in_words(form)
+    module, _, name = str(form["type"]).partition(":")
+    kind = name if module == "builtins" else f"{module}.{name}"
+    return f"{kind}: {form['message']}" if form.get("message") else kind
+
+
+def in_words(form: Any) -> str:
+    """A readable form as a person would write it, on one line: ``Order(id=7, due=2026-11-23T10:00:00)``."""
+    if isinstance(form, list):
+        return f"[{', '.join(map(in_words, form))}]"
+    if not isinstance(form, dict):
+        return repr(form)
+    if len(form) == 1:
+        ((label, part),) = form.items()
+        if label.startswith("$"):
+            return _form_in_words(label, part)
+    if form.keys() >= _FAILURE:
+        return failure_in_words(form)
+    return f"{{{', '.join(f'{key!r}: {in_words(value)}' for key, value in form.items())}}}"
+
+
+def _form_in_words(label: str, part: Any) -> str:
+    match label, part:
+        case "$unreadable", [why, _]:
+            return f"(unreadable: {why})"
+        case "$dict", list():
+            return f"{{{', '.join(f'{in_words(key)}: {in_words(value)}' for key, value in part)}}}"
+        case "$tuple", list():
+            return f"({', '.join(map(in_words, part))}{',' if len(part) == 1 else ''})"
+        case "$bytes" | "$bytearray", str():
+            return repr(b64decode(part))
+        case "$set" | "$frozenset", list():
+            return f"{{{', '.join(map(in_words, part))}}}" if part else "set()"
+        case "$enum", [str() as name, member]:
+            return f"{_class(name)}.{member}" if isinstance(member, str) else f"{_class(name)}({in_words(member)})"
+        case _, [str() as name, dict() as fields] if ":" in name:
+            return f"{_class(name)}({', '.join(f'{key}={in_words(value)}' for key, value in fields.items())})"
+        case _, [str() as name, *parts] if ":" in name:
+            return f"{_class(name)}({', '.join(map(in_words, parts))})"
+        case "$datetime" | "$time", [str() as text, zone, _]:
+            return f"{text} {in_words(zone)}"
+        case "$path", str():
+            return part.partition(":")[2]
+        case _, str():
+            return part
+        case _:
+            return f"{label[1:]} {in_words(part)}"
+
+
+def _class(name: str) -> str:
+    return name.rpartition(":")[2]
