@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar, overload
 from uuid import uuid4
 
 from durable._host.clock import Clock, SystemClock
-from durable._host.endings import Endings
+from durable._host.endings import Endings, not_found
 from durable._host.payloads import Payloads
 from durable._host.starting import Starting
 from durable._host.writer import Writer
@@ -27,7 +27,6 @@ from durable.errors import (
     InvalidDefinition,
     ProcessEnded,
     ProcessExists,
-    ProcessNotFound,
 )
 from durable.handle import Handle, HistoryEntry, ProcessStatus, history_entry, picture
 from durable.invocation import Invocation
@@ -35,7 +34,6 @@ from durable.journal import ID_LIMIT, Record, check_name
 from durable.observer import Observer, guarded
 from durable.process import Event
 from durable.storage import (
-    ENDED,
     Creation,
     Delivery,
     JournalStorage,
@@ -110,6 +108,10 @@ class ProcessClient:
         """
         Start a process, once: the same id with the same definition and equal arguments gives the same process.
 
+        Arguments are equal if the function gets equal values: ``ship(17)`` and ``ship(order=17)`` are the same call,
+        and so is one that spells out a default. Of a process that has restarted itself only the definition it was first
+        started with counts. `Handle.created` says whether it was this call that created it.
+
         Args:
             invocation: What calling a process function gives: ``onboard_user("ann@example.com")``.
             id: 1–1000 characters; a random one if not given, and then every call starts another process.
@@ -128,10 +130,12 @@ class ProcessClient:
             )
         id = uuid4().hex if id is None else check_name(id, "process id", ID_LIMIT)
         payload = self._starting.encode(invocation, id)
-        taken = await self._create(invocation, id, payload)
-        if taken is not None:
-            await self._check_same(invocation, payload, taken)
-        return Handle(self, id)
+        while (taken := await self._create(invocation, id, payload)) is not None:
+            if records := await self._storage.journal(taken.key):
+                self._check_same(invocation, payload, taken, records[0])
+                break
+            # It has just been deleted, as what has ended is: its id may be used again.
+        return Handle(self, id, created=taken is None)
 
     async def _create(self, invocation: Invocation[Any], id: str, payload: bytes) -> ProcessRow | None:
         return await self._write_creation(self._starting.creation(invocation, id, payload, owned=False))
@@ -161,9 +165,8 @@ class ProcessClient:
         context = copy_context()
         return lambda here: context.run(observer.process_started, creation, creation.record, here=here)
 
-    async def _check_same(self, invocation: Invocation[Any], payload: bytes, taken: ProcessRow) -> None:
-        first = (await self._storage.journal(taken.key))[0]
-        if self._starting.is_same(first, invocation.definition.name, payload):
+    def _check_same(self, invocation: Invocation[Any], payload: bytes, taken: ProcessRow, first: Record) -> None:
+        if self._starting.is_same(first, invocation.definition, payload):
             return
         difference = " with other arguments" if first.name == invocation.definition.name else ""
         raise ProcessExists(
@@ -186,7 +189,7 @@ class ProcessClient:
         status: Status | str | Collection[Status | str] | None = None,
         name: str | None = None,
         limit: int = 100,
-        before: ProcessStatus | None = None,
+        before: ProcessStatus | int | None = None,
     ) -> list[ProcessStatus]:
         """
         Processes, newest first.
@@ -196,7 +199,7 @@ class ProcessClient:
                 "cancelled", "terminated".
             name: Only those of this definition.
             limit: At most so many, at least 1.
-            before: The last one of the page before.
+            before: The last one of the page before, or its `ProcessStatus.key`. It need not be there any more.
 
         Raises:
             ValueError: No such status.
@@ -205,9 +208,7 @@ class ProcessClient:
         wanted = None
         if status is not None:
             wanted = [Status(status)] if isinstance(status, str) else [Status(one) for one in status]
-        last = None
-        if before is not None and (row := await self._storage.row(before.id)) is not None:
-            last = row.key
+        last = before.key if isinstance(before, ProcessStatus) else before
         rows = await self._storage.rows(status=wanted, definition=name, limit=max(1, limit), before=last)
         return [picture(row, self._codec) for row in rows]
 
@@ -238,7 +239,8 @@ class ProcessClient:
         timeout of yours around it ends the waiting and does not take the event back.
         Raises:
             ProcessNotFound, ProcessEnded: Nobody is there to take it.
-            StorageError: It could not be written, to a process that is not in the memory of this host.
+            StorageError: It could not be written, to a process that is not in the memory of this host; or, as
+                `CorruptJournal`, the store refuses what this one process has to write.
             TypeError: *payload* is not of the event's type.
             EncodeError, PayloadTooLarge: *payload* cannot be recorded.
         """
@@ -281,7 +283,7 @@ class ProcessClient:
         check_name(id, "process id", ID_LIMIT)
         match await self._writer.send(Mail(id, kind, name, key, payload, self._clock.now())):
             case Delivery.NOT_FOUND:
-                raise _not_found(id)
+                raise not_found(id)
             case Delivery.ENDED:
                 raise ProcessEnded(f"Process {id!r} has ended and takes no more events or requests")
             case Delivery.DELIVERED:
@@ -292,18 +294,9 @@ class ProcessClient:
     async def _result(self, id: str, timeout: timedelta | None) -> Any:
         self._check_open()
         async with asyncio.timeout(None if timeout is None else max(0.0, timeout.total_seconds())):
-            record = await self._endings.wait(id, self._last_record)
+            record = await self._endings.wait(id)
         content = content_of(record.kind, self._codec.decode(record.payload))
         return outcome(record.kind, content, self._codec, id)
-
-    async def _last_record(self, id: str) -> Record | None:
-        # Not `_row`: who waits already goes on waiting while a host that has lost its session begins another.
-        row = await self._storage.row(id)
-        if row is None:
-            raise _not_found(id)
-        if row.status not in ENDED:
-            return None
-        return (await self._storage.journal(row.key))[-1]
 
     async def _status(self, id: str) -> ProcessStatus:
         return picture(await self._row(id), self._codec)
@@ -313,20 +306,24 @@ class ProcessClient:
         return [history_entry(record, self._codec) for record in await self._storage.journal(row.key)]
 
     async def _watch(self, id: str) -> AsyncIterator[ProcessStatus]:
+        self._check_open()
         last: ProcessStatus | None = None
-        with self._endings.watching(id) as changes:
+        with self._endings.watching(id) as watch:
+            row = watch.begin(await self._row(id))
             while True:
-                changes.clear()
-                seen = self._endings.changes.count
-                status = self._status_here(id, last) or await self._status(id)
+                status = picture(row, self._codec)
+                if (here := self._status_here(id, status)) is not None:
+                    status = here
+                elif not status.ended:
+                    watch.recheck()
                 if status != last:
                     last = status
                     yield status
                 if status.ended:
                     return
-                await self._endings.change(changes, seen)
+                row = await watch.next()
 
-    def _status_here(self, id: str, last: ProcessStatus | None) -> ProcessStatus | None:
+    def _status_here(self, id: str, last: ProcessStatus) -> ProcessStatus | None:
         """How a process stands that stood like *last*, if that can be said without asking the store."""
         return None
 
@@ -334,7 +331,7 @@ class ProcessClient:
         self._check_open()
         row = await self._storage.row(check_name(id, "process id", ID_LIMIT))
         if row is None:
-            raise _not_found(id)
+            raise not_found(id)
         return row
 
     def _check_open(self) -> None:
@@ -351,10 +348,6 @@ def _check_payload(event: Event[Any], payload: Any) -> None:
         raise TypeError(
             f"Event {event.name!r} carries {expected.__qualname__}, and the payload is {type(payload).__qualname__}"
         )
-
-
-def _not_found(id: str) -> ProcessNotFound:
-    return ProcessNotFound(f"There is no process {id!r} in this store")
 
 
 def _never_lost() -> None:

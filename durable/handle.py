@@ -37,6 +37,8 @@ class ProcessStatus:
     How a process stands.
 
     Attributes:
+        key: Grows in the order of creation, and stays the same for life; what ``list(before=…)`` takes. Up to 63 bits:
+            more than a number of JavaScript holds, so write it into JSON as a string.
         status: ``running`` covers waiting; ``stalled`` cannot go on with the code there is, and ``reason`` says why.
         waits_for: What it waits for, as "event 'email verified'", if it is in the memory of the host that was asked.
         resident: Whether it is in the memory of some host now.
@@ -51,6 +53,7 @@ class ProcessStatus:
     progress: Progress | None
     resident: bool
     waits_for: tuple[str, ...] = ()
+    key: int = 0
 
     @property
     def ended(self) -> bool:
@@ -87,6 +90,7 @@ def picture(row: ProcessRow, codec: Codec) -> ProcessStatus:
         reason=row.reason,
         progress=None if row.progress is None else read_progress(row.progress, codec),
         resident=row.owner is not None,
+        key=row.key,
     )
 
 
@@ -125,16 +129,33 @@ class Connection(Protocol):
 
 
 class Handle(Generic[R]):
-    """A process, by its id. Cheap to make, valid as long as the client or host it came from is open."""
+    """
+    A process, by its id. Cheap to make, valid as long as the client or host it came from is open.
 
-    __slots__ = ("_connection", "id")
+    Attributes:
+        id: The id of the process.
+        created: Whether the call of `start` that gave this handle has created the process.
+    """
 
-    def __init__(self, connection: Connection, id: str) -> None:
+    __slots__ = ("_connection", "_created", "id")
+
+    def __init__(self, connection: Connection, id: str, *, created: bool = False) -> None:
         self._connection = connection
+        self._created = created
         self.id = id
 
     def __repr__(self) -> str:
         return f"<handle of process {self.id!r}>"
+
+    @property
+    def created(self) -> bool:
+        """
+        Whether the very call of `start` that gave this handle has created the process.
+
+        False if it was there already, and for handles from `get`. Of any number of calls with one id it is True for
+        one; for none if the call that created it was never answered, because the program or its store failed.
+        """
+        return self._created
 
     async def result(self, timeout: timedelta | None = None) -> R:
         """

@@ -20,7 +20,12 @@ R = TypeVar("R", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Invocation(Generic[R]):
-    """A process function and its arguments, not started; what calling a definition gives and `start` takes."""
+    """
+    A process function and its arguments, not started; what calling a definition gives and `start` takes.
+
+    The arguments are recorded as they were written: by name what was given by name, and a default that was left out is
+    left to the function. So a deploy that moves a parameter cannot give a value to another one than its writer meant.
+    """
 
     definition: AnyDefinition
     args: tuple[Any, ...]
@@ -85,3 +90,14 @@ class AnyDefinition:
 
     def __repr__(self) -> str:
         return f"<process {self.name!r}>"
+
+    def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """
+        What each parameter gets from a call, by name and with defaults: the same however the call is written.
+
+        Raises:
+            TypeError: The function cannot be called like that.
+        """
+        bound = self._signature.bind(None, *args, **kwargs)
+        bound.apply_defaults()
+        return bound.arguments

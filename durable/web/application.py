@@ -91,8 +91,11 @@ def _routes(endpoints: Endpoints, streams: Streams, openapi: Callable[..., Any])
         Route("/health", endpoints.health),
         Route("/ready", endpoints.ready),
         Route("/openapi.json", openapi),
-        Route("/processes", endpoints.list),
-        Route("/definitions/{definition:path}/processes", endpoints.start, methods=["POST"]),
+        *(Route(path, endpoints.list) for path in _with_slash("/processes")),
+        *(
+            Route(path, endpoints.start, methods=["POST"])
+            for path in _with_slash("/definitions/{definition:path}/processes")
+        ),
         Route(f"{one}/result", endpoints.result),
         Route(f"{one}/history", endpoints.history),
         Route(f"{one}/watch", streams.events),
@@ -103,6 +106,11 @@ def _routes(endpoints: Endpoints, streams: Streams, openapi: Callable[..., Any])
         Route(f"{one}/resume", endpoints.resume, methods=["POST"]),
         Route(one, endpoints.status),
     ]
+
+
+def _with_slash(path: str) -> tuple[str, str]:
+    # Many write one, and a redirect would cost a request. About a process it stays as it is: an id may end with it.
+    return path, f"{path}/"
 
 
 class _PathAsAsked:

@@ -52,6 +52,13 @@ _IDEMPOTENCY_KEY = {
     "description": "Becomes the id of the process: the same request with the same key starts it once.",
     "schema": {"type": "string", "minLength": 1, "maxLength": ID_LIMIT, "pattern": VISIBLE},
 }
+_LOCATION = {
+    "Location": {
+        "required": True,
+        "description": "The path of the process, relative to that of the request.",
+        "schema": {"type": "string", "format": "uri-reference"},
+    }
+}
 _LAST_EVENT_ID = {
     "name": "Last-Event-ID",
     "in": "header",
@@ -119,8 +126,8 @@ def _start(startable: Startable, body: Mapping[str, Any]) -> tuple[str, dict[str
             "parameters": [_IDEMPOTENCY_KEY],
             "requestBody": _json_body(body, required=True),
             "responses": {
-                "201": _answer("Started.", "Process"),
-                "200": _answer("The same was started before.", "Process"),
+                "201": {**_answer("This request has created it.", "Process"), "headers": _LOCATION},
+                "200": {**_answer("The same was there already.", "Process"), "headers": _LOCATION},
                 **_problems(403, 409, 413, 415, 422, 429, 503),
             },
         }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
@@ -20,18 +19,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from durable.client import ProcessClient
-from durable.errors import ProcessNotFound, UnknownDefinition
+from durable.errors import UnknownDefinition
 from durable.handle import Handle
 from durable.process import Event
 from durable.storage import Status
 from durable.web.access import Access, AccessKind, Gate, Limits
-from durable.web.inputs import REASON, Id, Key, Name, Startable, event_body
+from durable.web.inputs import REASON, Cursor, Key, Name, Startable, event_body
+from durable.web.patience import FAREWELL, Patience, is_stopping
 from durable.web.pictures import Update, entry, outcome, picture, to_json, update
 from durable.web.problems import Invalid
 from durable.web.watching import Watching
 
 Q = TypeVar("Q", bound=BaseModel)
 
+_LAST_KEY = 2**63 - 1
 _READY_WITHIN = 5.0  # seconds the store has to answer
 _KEY: TypeAdapter[str] = TypeAdapter(Key)
 
@@ -42,7 +43,7 @@ class Listing(BaseModel):
     status: list[Status] = []
     definition: Name | None = None
     limit: Annotated[int, Field(ge=1)] = 100
-    cursor: Id | None = None
+    cursor: Cursor | None = None
 
 
 class Records(BaseModel):
@@ -77,6 +78,7 @@ class Endpoints:
         self._gate = gate
         self._watching = watching
         self._limits = limits
+        self._patience = Patience()
 
     # --- all processes ---
 
@@ -84,36 +86,33 @@ class Endpoints:
         """A page of the listing, newest first."""
         query = _query(request, Listing)
         await self._gate.admit(request, Access(AccessKind.LIST, definition=query.definition))
-        # A cursor whose process was purged is an error, and not the first page again.
-        before = None if query.cursor is None else await self._connection.get(query.cursor).status()
+        # A place in the order of creation: it is there whatever becomes of the process it was taken from.
+        before = None if query.cursor is None else min(int(query.cursor), _LAST_KEY)
         limit = min(query.limit, self._limits.page)
         found = await self._connection.list(
             status=query.status or None, name=query.definition, limit=limit, before=before
         )
-        last = found[-1].id if len(found) == limit else None
+        last = str(found[-1].key) if len(found) == limit else None  # as a text, for JavaScript
         return _json({"processes": [picture(status) for status in found], "next": last})
 
     async def start(self, request: Request) -> Response:
-        """Start a process: 201, or 200 if the same has been started before."""
+        """Start a process: 201 by the request that created it, 200 if the same has been started before."""
         name = request.path_params["definition"]
         body = await self._body(request)
         id = _one_id(request, body)
         await self._gate.admit(request, Access(AccessKind.START, id, name))
         startable = self._startables.get(name)
         if startable is None:
-            raise UnknownDefinition(f"No process function {name!r} can be started here")
+            raise UnknownDefinition(
+                f"No process function {name!r} can be started here",
+                fix="ask /openapi.json which can be; what is to be started is given to `durable.web.app`",
+            )
         invocation = startable.invocation(startable.body.read(body))
-        is_new = id is None or not await self._exists(id)
         handle = await self._connection.start(invocation, id=id)
         # Relative, since only the client knows under which address it reached us.
-        location = f"../../processes/{quote(handle.id, safe='')}"
-        return _json(picture(await handle.status()), 201 if is_new else 200, {"Location": location})
-
-    async def _exists(self, id: str) -> bool:
-        with suppress(ProcessNotFound):
-            await self._connection.get(id).status()
-            return True
-        return False
+        up = "../../.." if request.scope["path"].endswith("/") else "../.."
+        location = f"{up}/processes/{quote(handle.id, safe='')}"
+        return _json(picture(await handle.status()), 201 if handle.created else 200, {"Location": location})
 
     # --- one process ---
 
@@ -123,7 +122,7 @@ class Endpoints:
         known = request.headers.get("if-none-match", "").removeprefix("W/").strip('"') or None
         wait = self._wait(request)
         found = await self._changed(handle.id, known, wait) if known and wait else update(await handle.status())
-        headers = {"ETag": f'"{found.version}"', "Cache-Control": "no-cache"}
+        headers = {"ETag": f'"{found.version}"', "Cache-Control": "no-cache", **_farewell()}
         if found.version == known:
             return Response(status_code=304, headers=headers)
         return Response(found.text, 200, headers, "application/json")
@@ -135,7 +134,7 @@ class Endpoints:
             await self._ended(handle.id, wait)
         status = await handle.status()
         if not status.ended:
-            return _json(picture(status), 202, {"Retry-After": "1"})
+            return _json(picture(status), 202, {"Retry-After": "1", **_farewell()})
         return _json(await outcome(handle, status))
 
     async def history(self, request: Request) -> Response:
@@ -198,17 +197,15 @@ class Endpoints:
     async def _changed(self, id: str, version: str, wait: float) -> Update:
         async with self._watching.following(id) as watched:
             found = await watched.after(None)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    found = await watched.after(version)
+            async with self._patience.within(wait):
+                return await watched.after(version)
             return found
 
     async def _ended(self, id: str, wait: float) -> None:
-        with suppress(TimeoutError):
-            async with self._watching.following(id) as watched, asyncio.timeout(wait):
-                found = await watched.after(None)
-                while not found.ended:
-                    found = await watched.after(found.version)
+        async with self._watching.following(id) as watched, self._patience.within(wait):
+            found = await watched.after(None)
+            while not found.ended:
+                found = await watched.after(found.version)
 
     def _wait(self, request: Request) -> float:
         return min(_query(request, Waiting).wait, self._limits.wait / timedelta(seconds=1))
@@ -232,6 +229,10 @@ class Endpoints:
 
 def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return Response(to_json(content), status, headers, "application/json")
+
+
+def _farewell() -> dict[str, str]:
+    return FAREWELL if is_stopping() else {}
 
 
 def _query(request: Request, kind: type[Q]) -> Q:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping
 from functools import reduce
-from itertools import takewhile
 from operator import or_
 from typing import Annotated, Any, Generic, Literal, NotRequired, TypeVar, get_type_hints
 
@@ -31,9 +30,9 @@ _NO_NUL = r"^[^\x00]+$"
 Id = Annotated[str, Field(min_length=1, max_length=ID_LIMIT, pattern=_NO_NUL)]
 VISIBLE = "^[!-~]([ -~]*[!-~])?$"  # what a header may hold on every way here
 Key = Annotated[str, Field(min_length=1, max_length=ID_LIMIT, pattern=VISIBLE)]
+Cursor = Annotated[str, Field(pattern=r"^[0-9]{1,20}$")]
 Name = Annotated[str, Field(min_length=1, max_length=NAME_LIMIT, pattern=_NO_NUL)]
 _EXACT = ConfigDict(extra="forbid")
-_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class Body(Generic[T]):
@@ -76,7 +75,7 @@ class Startable:
     def __init__(self, definition: AnyDefinition) -> None:
         self.definition = definition
         parameters = list(inspect.signature(definition.function).parameters.values())[1:]
-        self._positional = [one.name for one in parameters if one.kind in _BY_POSITION]
+        self._by_position = [one for one in parameters if one.kind is one.POSITIONAL_ONLY]
         try:
             self.body: Body[StartRequest] = Body(_start_type(definition, parameters))
         except (PydanticUserError, NameError, TypeError) as error:
@@ -88,9 +87,10 @@ class Startable:
     def invocation(self, request: StartRequest) -> Invocation[Any]:
         """The invocation that a valid *request* asks for."""
         given = dict(request.get("input", {}))
-        # By position as far as that goes, as code calls it: a start from code and one from here are then the same.
-        leading = list(takewhile(given.__contains__, self._positional))
-        return Invocation(self.definition, tuple(given.pop(name) for name in leading), given)
+        # By name, as it came, apart from what no name reaches. There a value needs all those before it.
+        reached = max((number for number, one in enumerate(self._by_position, 1) if one.name in given), default=0)
+        args = tuple(given.pop(one.name, one.default) for one in self._by_position[:reached])
+        return Invocation(self.definition, args, given)
 
 
 def _start_type(definition: AnyDefinition, parameters: Iterable[inspect.Parameter]) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -52,6 +52,7 @@ _STATUS: tuple[tuple[type[DurableError], int], ...] = (
     (StorageError, 503),
 )
 _RETRY = {"Retry-After": "1"}
+_NOTHING_HERE = "There is nothing under this path; /openapi.json, beside /processes, says what can be asked for"
 
 
 class Invalid(Exception):
@@ -84,18 +85,20 @@ async def on_durable_error(connection: HTTPConnection, error: Exception) -> Resp
 async def on_invalid(connection: HTTPConnection, error: Exception) -> Response | None:
     """Answer which parts of the request are wrong."""
     assert isinstance(error, Invalid)
-    return await _answer(connection, 422, {"title": "Invalid request", "errors": error.errors}, None)
+    return await _answer(
+        connection,
+        422,
+        {"title": "Invalid request", "detail": _in_one_line(error.errors), "errors": error.errors},
+        None,
+    )
 
 
 async def on_http_exception(connection: HTTPConnection, error: Exception) -> Response | None:
     """Answer with what was refused; also what Starlette refuses by itself, as an unknown path."""
     assert isinstance(error, HTTPException)
-    return await _answer(
-        connection,
-        error.status_code,
-        {"title": HTTPStatus(error.status_code).phrase, "detail": error.detail},
-        error.headers,
-    )
+    title = HTTPStatus(error.status_code).phrase
+    detail = _NOTHING_HERE if error.status_code == 404 and error.detail == title else error.detail
+    return await _answer(connection, error.status_code, {"title": title, "detail": detail}, error.headers)
 
 
 async def on_unexpected(connection: HTTPConnection, error: Exception) -> Response | None:
@@ -117,6 +120,12 @@ async def _answer(
     else:
         await connection.close(1008 if status < 500 else 1011)
     return None
+
+
+def _in_one_line(errors: Sequence[Mapping[str, Any]]) -> str:
+    """The first of *errors*, for who shows nothing but the detail."""
+    first = f"{'.'.join(map(str, errors[0]['loc']))}: {errors[0]['msg']}"
+    return first if len(errors) == 1 else f"{first} (and {len(errors) - 1} more)"
 
 
 def _title(error: DurableError) -> str:

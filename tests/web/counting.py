@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from durable import StorageError
@@ -15,6 +16,7 @@ class Counted(StorageProxy):
     def __init__(self, url: str) -> None:
         super().__init__(open_storage(url))
         self.reads = 0
+        self.journals = 0  # of these: how many were of a journal
         self.broken = False
 
     async def row(self, id: str) -> ProcessRow | None:
@@ -23,10 +25,17 @@ class Counted(StorageProxy):
             raise StorageError("The store is away")
         return await super().row(id)
 
+    async def rows_by_id(self, ids: Collection[str]) -> Sequence[ProcessRow]:
+        self.reads += 1
+        if self.broken:
+            raise StorageError("The store is away")
+        return await super().rows_by_id(ids)
+
     async def rows(self, **which: Any) -> Any:
         self.reads += 1
         return await super().rows(**which)
 
     async def journal(self, key: int, after: int = 0) -> Any:
         self.reads += 1
+        self.journals += 1
         return await super().journal(key, after)

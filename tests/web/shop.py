@@ -72,9 +72,9 @@ async def failing_later(proc: Process) -> None:
 
 
 @process
-async def failing(proc: Process, message: str) -> None:
+async def failing(proc: Process, message: str, times: int = 1) -> None:
     try:
-        await proc.do(lambda: _fail(message), "failed")
+        await proc.do(lambda: _fail(message * times), "failed")
     except KeyError as error:
         raise ValueError(message) from error
 
