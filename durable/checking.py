@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from durable._host import letting_go
+from durable._host.freeing import letting_go
 from durable._kernel.commands import Alarm, Command, Deadline, End, RecordIntent, RunAction, Stall, Wake
 from durable._kernel.execution import Execution
 from durable.codec import Codec, Reader, items_of, reader_for

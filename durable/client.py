@@ -16,10 +16,10 @@ from typing import Any, Self, TypeVar, overload
 from uuid import uuid4
 
 from durable._host.clock import Clock, SystemClock
-from durable._host.endings import Endings, not_found
 from durable._host.payloads import Payloads
 from durable._host.starting import Starting
-from durable._host.writer import Writer
+from durable._host.watching.endings import Endings, not_found
+from durable._host.writing.writer import Writer
 from durable._kernel.outcomes import content_of, outcome
 from durable.codec import Codec, MessagePackCodec
 from durable.errors import (

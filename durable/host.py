@@ -15,10 +15,10 @@ from typing import Any, Self
 
 from durable._host.claims import Claims
 from durable._host.clock import Alarm, Clock
-from durable._host.endings import Endings
-from durable._host.engine import Engine
+from durable._host.engine.engine import Engine
 from durable._host.session import HostSession
-from durable._host.writer import Writer
+from durable._host.watching.endings import Endings
+from durable._host.writing.writer import Writer
 from durable.client import PAYLOAD_LIMIT, ProcessClient
 from durable.codec import Codec
 from durable.errors import HostBusy, HostClosed, InvalidDefinition, NotOwned, StorageError

@@ -10,10 +10,10 @@ import logging
 from collections.abc import Callable
 from time import monotonic
 
-from durable._host.changes import Changes
 from durable._host.clock import Clock
-from durable._host.engine import Engine
+from durable._host.engine.engine import Engine
 from durable._host.timers import Timer
+from durable._host.watching.changes import Changes
 from durable.errors import SessionLost, StorageError
 from durable.storage import JournalStorage
 

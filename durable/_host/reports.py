@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from time import monotonic
 
-from durable._host.writer import Writer
+from durable._host.writing.writer import Writer
 from durable.codec import Codec
 
 _TELL_EVERY = 0.05  # seconds between two times that watchers here are told of an action that goes on reporting

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import durable.client
-from durable._host.actions import Actions, Attempt
+from durable._host.actions.actions import Actions, Attempt
 from durable.errors import StorageError
 from durable.storage import JournalStorage, open_storage
 from durable.testing.crash_points import Fuse, KillAt, KillPoint, Moment

@@ -17,7 +17,7 @@ MANY = 30
 def each_takes_a_slice(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long it really takes: to the one who measures it, taking in one process takes a second."""
     seconds = count(1.0)
-    monkeypatch.setattr("durable._host.adoption.monotonic", lambda: next(seconds))
+    monkeypatch.setattr("durable._host.engine.adoption.monotonic", lambda: next(seconds))
 
 
 async def test_other_callbacks_have_their_turn_between_slices(url: str, each_takes_a_slice: None) -> None:

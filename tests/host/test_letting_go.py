@@ -14,7 +14,7 @@ from functools import partial
 
 import pytest
 
-from durable._host import frame_state, letting_go
+from durable._host.freeing import frame_state, letting_go
 from tests.host.shapes import SHAPES, Shape, forever, process, wait
 from tests.host.waiting import Waiting, Witness
 
@@ -233,7 +233,7 @@ def test_many_drops_in_any_order_leave_nothing_behind() -> None:
 
 PROGRAM = """
     import asyncio, atexit, contextlib, sys
-    from durable._host import frame_state, letting_go
+    from durable._host.freeing import frame_state, letting_go
     from tests.host import shapes
     from tests.host.waiting import Waiting, Witness
 

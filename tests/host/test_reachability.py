@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from durable._host import letting_go, reachability
+from durable._host.freeing import letting_go, reachability
 from durable._kernel.checkpoints import Ask
 from durable._kernel.commands import RunAction
 from tests.host.shapes import forever

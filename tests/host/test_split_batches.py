@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from durable import CorruptJournal, Process, ProcessHost, StorageFull, process
-from durable._host.round import ChildStart
-from durable._host.writer import Writer
+from durable._host.writing.round import ChildStart
+from durable._host.writing.writer import Writer
 from durable.errors import DurableError
 from durable.journal import Kind, Record
 from durable.storage import Batch, Delivery, JournalStorage, Park, open_storage

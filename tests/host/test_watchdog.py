@@ -31,7 +31,7 @@ class Rescue(logging.Handler):
 @pytest.fixture
 def rescue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rescue]:
     """What hears the watchdog, which loses its patience soon."""
-    monkeypatch.setattr("durable._host.holding.Watchdog", partial(Watchdog, patience=0.01))
+    monkeypatch.setattr("durable._host.engine.holding.Watchdog", partial(Watchdog, patience=0.01))
     handler = Rescue()
     logger = logging.getLogger("durable.host")
     logger.addHandler(handler)

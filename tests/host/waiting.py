@@ -7,7 +7,7 @@ import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
-from durable._host import letting_go
+from durable._host.freeing import letting_go
 from durable._kernel.futures import ProcessTask, TimerCallback
 from durable._kernel.loop import ProcessLoop
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from durable._host.letting_go import let_go
+from durable._host.freeing.letting_go import let_go
 from durable._kernel.commands import (
     Alarm,
     CancelAction,

@@ -11,19 +11,19 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping
 
-from durable._host.absent import Absent
-from durable._host.actions import Actions
-from durable._host.adoption import Adoption
-from durable._host.appending import Surroundings
+from durable._host.actions.actions import Actions
 from durable._host.clock import Clock
-from durable._host.parking import Parking
+from durable._host.engine.adoption import Adoption
 from durable._host.payloads import Payloads
 from durable._host.reports import Reports
-from durable._host.resident import Resident
+from durable._host.residents.absent import Absent
+from durable._host.residents.appending import Surroundings
+from durable._host.residents.parking import Parking
+from durable._host.residents.resident import Resident
 from durable._host.session import HostSession
 from durable._host.timers import Timers
 from durable._host.watchdog import Watchdog
-from durable._host.writer import Writer
+from durable._host.writing.writer import Writer
 from durable._kernel.execution import Execution
 from durable.codec import Codec
 from durable.invocation import AnyDefinition

@@ -18,11 +18,11 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
-from durable._host import frame_state
-from durable._host.frame_state import Suspendable, is_suspendable
-from durable._host.noticing import class_name, why_noticed
-from durable._host.reachability import LIMIT, Reach, TooMuch, reach
-from durable._host.whereabouts import location, place
+from durable._host.freeing import frame_state
+from durable._host.freeing.frame_state import Suspendable, is_suspendable
+from durable._host.freeing.noticing import class_name, why_noticed
+from durable._host.freeing.reachability import LIMIT, Reach, TooMuch, reach
+from durable._host.freeing.whereabouts import location, place
 from durable._kernel.futures import Callback
 from durable._kernel.loop import ProcessLoop
 

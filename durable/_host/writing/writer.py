@@ -7,8 +7,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from durable._host.committing import Committing
-from durable._host.round import ChildStart, Created, Fed, Refused, Settled
+from durable._host.writing.committing import Committing
+from durable._host.writing.round import ChildStart, Created, Fed, Refused, Settled
 from durable.journal import Record
 from durable.storage import Creation, Delivery, End, Mail, Notice, Park, Restart, Stall
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import cast
 
-from durable._host.frame_state import SUSPENDABLE, Suspendable, is_suspendable
+from durable._host.freeing.frame_state import SUSPENDABLE, Suspendable, is_suspendable
 from durable._kernel.commands import RecordIntent, RunAction, TakeValue
 from durable._kernel.futures import Callback, ProcessTask
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from durable._host import letting_go
-from durable._host.appending import Surroundings
-from durable._host.parenting import Parenting
+from durable._host.freeing import letting_go
+from durable._host.residents.appending import Surroundings
+from durable._host.residents.parenting import Parenting
 from durable._kernel.commands import End, Restart, Stall
 from durable._kernel.execution import Execution
 from durable.journal import Kind, Record

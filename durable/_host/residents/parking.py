@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from time import monotonic
 
-from durable._host.resident import Resident
+from durable._host.residents.resident import Resident
 
 logger = logging.getLogger("durable.host")
 

@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from durable._host.changes import Changes
-from durable._host.looks import Looks
-from durable._host.watch import Watch
+from durable._host.watching.changes import Changes
+from durable._host.watching.looks import Looks
+from durable._host.watching.watch import Watch
 from durable.errors import DurableError, HostClosed, ProcessNotFound, StorageError
 from durable.journal import Record
 from durable.storage import ENDED, JournalStorage, ProcessRow

@@ -18,9 +18,9 @@ from functools import partial
 from types import CoroutineType
 from typing import Any, Protocol
 
-from durable._host.calling import needs_the_loop, remember, runs_on_loop
+from durable._host.actions.calling import needs_the_loop, remember, runs_on_loop
+from durable._host.actions.threads import Threads
 from durable._host.tasks import start_task
-from durable._host.threads import Threads
 from durable._host.timers import Timer, Timers
 from durable._kernel.commands import RunAction
 from durable.observer import Observed, Observer, Outcome

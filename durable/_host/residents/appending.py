@@ -11,13 +11,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from durable._host.actions import Actions
+from durable._host.actions.actions import Actions
 from durable._host.clock import Clock
 from durable._host.payloads import Payloads
 from durable._host.reports import Reports
 from durable._host.timers import Timers
 from durable._host.watchdog import Watchdog
-from durable._host.writer import Writer
+from durable._host.writing.writer import Writer
 from durable._kernel.commands import StartChild
 from durable._kernel.execution import Execution
 from durable.codec import Codec

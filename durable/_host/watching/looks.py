@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import Any, Protocol
 
-from durable._host.changes import Changes
+from durable._host.watching.changes import Changes
 from durable.errors import StorageError
 from durable.storage import JournalStorage, ProcessRow
 

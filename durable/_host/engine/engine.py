@@ -11,8 +11,8 @@ from __future__ import annotations
 import atexit
 import logging
 
-from durable._host.intake import Intake
-from durable._host.resident import Resident
+from durable._host.engine.intake import Intake
+from durable._host.residents.resident import Resident
 from durable.errors import DurableError, NotOwned
 from durable.journal import Record
 from durable.storage import Park

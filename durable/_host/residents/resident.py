@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from durable._host.absent import read_reason
-from durable._host.appending import Surroundings
-from durable._host.leaving import Leaving
+from durable._host.residents.absent import read_reason
+from durable._host.residents.appending import Surroundings
+from durable._host.residents.leaving import Leaving
 from durable._kernel import problems
 from durable._kernel.commands import (
     Alarm,

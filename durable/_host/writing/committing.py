@@ -14,10 +14,10 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from time import monotonic
 
-from durable._host.collector import Collector
-from durable._host.deliveries import Deliveries
-from durable._host.round import Refused, Round
 from durable._host.tasks import start_task
+from durable._host.writing.collector import Collector
+from durable._host.writing.deliveries import Deliveries
+from durable._host.writing.round import Refused, Round
 from durable.errors import CorruptJournal, DurableError, NotOwned, ProcessExists, SessionLost, StorageError
 from durable.observer import Observer
 from durable.storage import Answer, Batch, BatchResult, JournalStorage

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from time import monotonic
 
-from durable._host.collector import Collector
+from durable._host.writing.collector import Collector
 
 _SLICE = 0.02  # seconds of delivery before other callbacks of the loop get their turn
 

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Sequence
 from contextvars import Context
 
-from durable._host.absent import reason_to_terminate
-from durable._host.holding import Holding
-from durable._host.resident import Resident
+from durable._host.engine.holding import Holding
+from durable._host.residents.absent import reason_to_terminate
+from durable._host.residents.resident import Resident
 from durable._kernel import problems
 from durable._kernel.commands import Command, StartChild
 from durable.errors import UnknownDefinition

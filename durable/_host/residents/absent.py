@@ -11,8 +11,8 @@ import logging
 from collections.abc import Callable
 
 from durable._host.clock import Clock
-from durable._host.parenting import attached_children, mails_of_end
-from durable._host.writer import Writer
+from durable._host.residents.parenting import attached_children, mails_of_end
+from durable._host.writing.writer import Writer
 from durable._kernel.started import read_lineage
 from durable.codec import Codec
 from durable.errors import DurableError

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import AsyncGenerator, Iterator
 from typing import cast
 
-from durable._host.frame_state import SUSPENDABLE
+from durable._host.freeing.frame_state import SUSPENDABLE
 
 
 def why_noticed(node: object) -> str | None:

@@ -7,9 +7,9 @@ from datetime import timedelta
 from random import random
 from typing import Any
 
-from durable._host.actions import Attempt
-from durable._host.appending import Surroundings
-from durable._host.timing import LAST_MOMENT, Timing
+from durable._host.actions.actions import Attempt
+from durable._host.residents.appending import Surroundings
+from durable._host.residents.timing import LAST_MOMENT, Timing
 from durable._kernel.commands import CancelAction, RecordIntent, Report, RunAction, TakeValue
 from durable._kernel.execution import Execution
 from durable.errors import InvalidAction, StepInterrupted

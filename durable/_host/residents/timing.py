@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from durable._host.appending import Appending, Surroundings
 from durable._host.clock import to_microseconds
+from durable._host.residents.appending import Appending, Surroundings
 from durable._host.timers import Timer
 from durable._kernel.commands import Alarm, CancelTimer, Deadline, SetTimer, Wake
 from durable._kernel.execution import Execution

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextvars import Context
 
-from durable._host.acting import Acting
-from durable._host.round import ChildStart
+from durable._host.residents.acting import Acting
+from durable._host.writing.round import ChildStart
 from durable._kernel.commands import CancelChild, StartChild
 from durable._kernel.outcomes import content_of
 from durable._kernel.started import Lineage

@@ -9,8 +9,8 @@ import types
 from collections.abc import Iterable
 from itertools import pairwise
 
-from durable._host.frame_state import Suspendable, is_suspendable
-from durable._host.reachability import LEAVES, LIMIT, referents
+from durable._host.freeing.frame_state import Suspendable, is_suspendable
+from durable._host.freeing.reachability import LEAVES, LIMIT, referents
 
 
 def place(target: object, roots: Iterable[object]) -> str:

@@ -1,0 +1,1 @@
+"""Actions: where each runs, how it is told to stop, and what its end means."""

@@ -1,0 +1,1 @@
+"""Waiting for processes to end or change, here or on other hosts."""
