@@ -12,7 +12,12 @@ from durable.storage.kept import Mail, ProcessRow, Status
 
 
 class Creation(NamedTuple):
-    """A new process with its first record. ``owned``: by the batch's session; else pending, to be claimed by anyone."""
+    """
+    A new process with its first record. ``owned``: by the batch's session; else pending, to be claimed by anyone.
+
+    ``created_at`` of its row is what is given here, in microseconds since 1970 UTC; None: the time of its first record.
+    A process that comes from another store says it, for its journal begins with its last restart.
+    """
 
     key: int
     id: str
@@ -21,6 +26,7 @@ class Creation(NamedTuple):
     owned: bool
     wake_at: int | None
     record: Record
+    created_at: int | None = None
 
 
 class Park(NamedTuple):

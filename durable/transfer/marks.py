@@ -15,6 +15,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from durable._kernel.started import read_lineage
 from durable.codec import Codec
 from durable.journal import Kind, Record
 from durable.storage import Claim, End, InboxItem, Mail, MailKind, ProcessRow, Status
@@ -32,6 +33,13 @@ class Standing(NamedTuple):
     status: Status
     wake_at: int | None
     reason: str | None
+
+
+def has_kin(records: Sequence[Record], codec: Codec) -> bool:
+    """Whether a process has started others, or was started by one, as its journal says."""
+    if any(record.kind is Kind.CHILD for record in records):
+        return True
+    return bool(records) and read_lineage(codec, records[0].payload).parent is not None
 
 
 def moved_to(destination: str) -> str:

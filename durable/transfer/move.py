@@ -11,6 +11,9 @@ For each process, in this order, each step one durable write:
 A crash after 1 leaves it at the source, to be claimed by the next host or the next move. A crash after 2 or 3 leaves an
 ended process there, which the next move to the same destination finds, and goes on with: it creates it unless it is
 there. So a process is runnable at the source, or nowhere while a move is in the middle of it, or at the destination.
+
+Parents and children go last, and only if nothing has to stay: how a child ended is told in its own store, and nowhere
+else.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from enum import StrEnum
 
 from durable.codec import Codec
 from durable.errors import StorageError
+from durable.journal import Record
 from durable.storage import ENDED, Claim, JournalStorage, Park, ProcessRow, Stall, Status
 from durable.transfer import marks
 from durable.transfer.arrival import Side
@@ -31,6 +35,7 @@ from durable.transfer.snapshot import Snapshot
 _TOGETHER = 50  # processes in one batch; their journals are in memory together
 _UNFINISHED = (Status.RUNNING, Status.STALLED)
 _TAKEN = "its id is taken at the destination"
+_TORN = "it has a parent or children, and others stay: see to those, and copy again"
 
 
 class Outcome(StrEnum):
@@ -116,11 +121,13 @@ class _Move:
         self._marked: set[str] = set()
         self._refused: dict[str, str] = {}  # id -> why it cannot go
         self._kept: list[Claim] = []  # claimed, and refused: they go back at the end
+        self._kin: list[ProcessRow] = []  # claimed: parents and children, which all go or all stay
 
     async def run(self, ended: bool) -> list[Transfer]:
         await self._finish_interrupted()
         while await self._mark_movable():
             await self._move_claimable()
+        await self._move_kin()
         await self._put_back()
         await self._report_left()
         if ended:
@@ -183,11 +190,33 @@ class _Move:
             await self._renew()
             going = []
             for claim in claims:
-                if claim.row.id in self._marked or await self._may_go(claim.row):
-                    going.append(claim)
-                else:
+                if claim.row.id not in self._marked and not await self._may_go(claim.row):
                     self._kept.append(claim)
+                elif marks.has_kin(claim.records, self._codec):
+                    self._kin.append(claim.row)
+                else:
+                    going.append(claim)
             await self._arrive(await self._leave(going))
+
+    async def _move_kin(self) -> None:
+        stays = await self._something_stays()
+        for first in range(0, len(self._kin), _TOGETHER):
+            await self._renew()
+            rows = self._kin[first : first + _TOGETHER]
+            claims = [await self._claimed(row.id, await self._source.storage.journal(row.key)) for row in rows]
+            if stays:
+                self._refused |= dict.fromkeys((row.id for row in rows), _TORN)
+                self._kept += claims
+            else:
+                await self._arrive(await self._leave(claims))
+
+    async def _something_stays(self) -> bool:
+        if self._refused:
+            return True
+        async for page in self._source.pages(_UNFINISHED):
+            if any(row.owner not in (None, self._source.session) for row in page):
+                return True
+        return False
 
     async def _leave(self, claims: list[Claim]) -> list[Snapshot]:
         """End *claims* at the source; they are what is returned, and run nowhere now."""
@@ -197,14 +226,14 @@ class _Move:
             batch.ends = [marks.end_at_source(claim, self._destination, self._codec, self._now()) for claim in claims]
             held = set((await self._source.storage.commit(batch)).held)
             left += [marks.snapshot_of(claim, self._now()) for claim in claims if claim.row.key not in held]
-            claims = [await self._look_again(claim) for claim in claims if claim.row.key in held]
+            claims = [await self._claimed(one.row.id, one.records) for one in claims if one.row.key in held]
         return left
 
-    async def _look_again(self, claim: Claim) -> Claim:
+    async def _claimed(self, id: str, records: Sequence[Record]) -> Claim:
         """A claim with the mail that came meanwhile. The row first: what comes after that is found out by the end."""
-        row = await self._source.storage.row(claim.row.id)
+        row = await self._source.storage.row(id)
         assert row is not None  # it is ours, and has not ended
-        return Claim(row, claim.records, await self._source.storage.inbox(row.key))
+        return Claim(row, records, await self._source.storage.inbox(row.key))
 
     # --- at the destination ---
 
@@ -264,7 +293,7 @@ class _Move:
                 else:
                     batch.parks.append(Park(key, stood.wake_at, mail))
             held = set((await self._source.storage.commit(batch)).held)
-            claims = [await self._look_again(claim) for claim in claims if claim.row.key in held]
+            claims = [await self._claimed(one.row.id, one.records) for one in claims if one.row.key in held]
 
     async def _report_left(self) -> None:
         async for page in self._source.pages(_UNFINISHED):

@@ -1,7 +1,8 @@
 """
 One process complete: what stands on its row, its journal, its inbox.
 
-Times stay what they were: a store takes the time of creation and end from the first and the last record.
+Times stay what they were: a store takes the time of the end from the last record. That of the creation is told, since
+the journal of a process that has restarted begins with its last life.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Snapshot:
         status: Running, stalled, or how it ended.
         wake_at: When it wants to run by itself (None: mail or nothing wakes it). Microseconds since 1970 UTC, as all
             times here.
+        created_at: When its first life began.
     """
 
     key: int
@@ -47,6 +49,7 @@ class Snapshot:
     queue: str
     status: Status
     wake_at: int | None
+    created_at: int
     reason: str | None
     progress: bytes | None
     records: tuple[Record, ...]
@@ -62,6 +65,7 @@ class Snapshot:
             row.queue,
             row.status,
             row.wake_at,
+            row.created_at,
             row.reason,
             row.progress,
             tuple(records),
@@ -97,7 +101,8 @@ def batch_of(batch: Batch, snapshots: Iterable[Snapshot]) -> Batch:
     """*batch* with all that creates *snapshots* as they are: created, filled, and let go of."""
     for snapshot in snapshots:
         key, (first, *others) = snapshot.key, snapshot.records
-        batch.creations.append(Creation(key, snapshot.id, snapshot.definition, snapshot.queue, True, None, first))
+        row = (key, snapshot.id, snapshot.definition, snapshot.queue)
+        batch.creations.append(Creation(*row, True, None, first, snapshot.created_at))
         batch.mails += [_mail(snapshot.id, item) for item in snapshot.inbox]
         if snapshot.progress is not None:
             batch.progress[key] = snapshot.progress

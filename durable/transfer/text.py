@@ -70,6 +70,7 @@ def _entries(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
         "queue": snapshot.queue,
         "status": snapshot.status.value,
         "wake_at": snapshot.wake_at,
+        "created_at": snapshot.created_at,
         "reason": snapshot.reason,
         "progress": None if snapshot.progress is None else entries.of_bytes(snapshot.progress),
         "key": snapshot.key,
@@ -79,6 +80,8 @@ def _entries(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
 
 
 def _snapshot(head: dict[str, Any], lines: list[dict[str, Any]]) -> Snapshot:
+    records = tuple(entries.to_record(line) for line in lines if "record" in line)
+    first = records[0].time if records else 0
     return Snapshot(
         key=head["key"],
         id=check_name(head["id"], "process id", ID_LIMIT),
@@ -86,9 +89,10 @@ def _snapshot(head: dict[str, Any], lines: list[dict[str, Any]]) -> Snapshot:
         queue=check_name(head["queue"], "queue name"),
         status=Status(head["status"]),
         wake_at=head["wake_at"],
+        created_at=head.get("created_at", first),  # older texts do not have it
         reason=head["reason"],
         progress=None if head["progress"] is None else entries.to_bytes(head["progress"]),
-        records=tuple(entries.to_record(line) for line in lines if "record" in line),
+        records=records,
         inbox=tuple(entries.to_mail(line, head["key"]) for line in lines if "mail" in line),
     )
 

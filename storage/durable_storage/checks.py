@@ -56,6 +56,7 @@ def _times(batch: Batch) -> Iterator[int | None]:
     for creation in (*batch.creations, *batch.children):
         yield creation.wake_at
         yield creation.record.time
+        yield creation.created_at
     for _, record in batch.records:
         yield record.time
     for mail in (*batch.mails, *(notice.mail for notice in batch.notices)):

@@ -141,7 +141,7 @@ class State:
             owner=session if creation.owned else None,
             wake_at=creation.wake_at,
             mail=0,
-            created_at=creation.record.time,
+            created_at=creation.record.time if creation.created_at is None else creation.created_at,
             ended_at=None,
             reason=None,
             progress=None,

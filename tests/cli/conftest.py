@@ -117,6 +117,18 @@ def settled(*ids: str) -> Callable[[ProcessHost], Awaitable[object]]:
     return wait
 
 
+def restarted(id: str) -> Callable[[ProcessHost], Awaitable[object]]:
+    """Return once this patrol has begun its second life and waits in it."""
+
+    async def wait(host: ProcessHost) -> None:
+        await host.raise_event(id, "bell")
+        while (await host.get(id).history())[0].value[2] != (1,):
+            await asyncio.sleep(0.005)
+        await settled(id)(host)
+
+    return wait
+
+
 @pytest.fixture
 def shop_store(url: str) -> str:
     """A store with one process in each state that outlives its host."""

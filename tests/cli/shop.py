@@ -75,6 +75,13 @@ async def add(proc: Process, left: int, right: int = 1) -> int:
 
 
 @process
+async def patrol(proc: Process, rounds: int) -> int:
+    """Waits for an event, and begins its next life after it."""
+    await proc.event("bell")
+    await proc.restart(patrol(rounds + 1))
+
+
+@process
 async def break_down(proc: Process) -> None:
     """Fails at once."""
     raise PowerCut("all dark")
@@ -86,4 +93,4 @@ async def work(proc: Process) -> None:
     await proc.do(asyncio.Event().wait, "worked")
 
 
-definitions: list[AnyDefinition] = [order, charge, listen, rest, doze, hurry, add, break_down, work]
+definitions: list[AnyDefinition] = [order, charge, listen, rest, doze, hurry, add, patrol, break_down, work]

@@ -15,7 +15,7 @@ from durable.storage import Batch, Mail, MailKind
 from durable.testing.storage_proxy import Operation
 from durable.transfer import Outcome, move, put
 from tests.cli import schemas, shop
-from tests.cli.conftest import Cli, live, settled, stalled
+from tests.cli.conftest import Cli, live, restarted, settled, stalled
 from tests.cli.stores import Interfering, moved, on_the_way, opened, runnable, schemes, snapshots, url_of
 
 UNFINISHED = {"order-1", "charge-1", "listen-1", "rest-1", "doze-1", "hurry-1"}
@@ -88,6 +88,24 @@ def test_one_that_moves_half_way_ends_as_if_it_had_not(url: str, tmp_path: Path,
         assert await finish(last) == await finish(stays)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("through", schemes())
+def test_one_that_has_restarted_stays_as_old_as_it_was(url: str, tmp_path: Path, through: str) -> None:
+    """Its journal begins with its last life, and yet every store that it comes through knows when it was created."""
+    live(url, {"patrol-1": shop.patrol(0)}, restarted("patrol-1"))
+    listed = Cli(url).json("ps")
+    middle, last = url_of(through, tmp_path, "middle"), url_of("sqlite", tmp_path, "last")
+
+    async def run() -> None:
+        before = (await snapshots(url))["patrol-1"]
+        assert before.created_at < before.records[0].time
+        for source, target in ((url, middle), (middle, last)):
+            await moved(source, target)
+            assert (await snapshots(target))["patrol-1"] == before
+
+    asyncio.run(run())
+    assert Cli(last).json("ps") == listed
 
 
 def test_mail_that_arrives_on_the_way_moves_along(url: str, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from durable.cli.failures import ExitCode
 from durable.storage import JournalStorage
 from durable.transfer import Snapshot, read_file, take
 from tests.cli import schemas, shop
-from tests.cli.conftest import Cli, live, stalled, with_store
+from tests.cli.conftest import Cli, live, restarted, stalled, with_store
 
 IDS = ["order-1", "charge-1", "listen-1", "rest-1", "doze-1", "hurry-1", "add-1", "broken-1"]
 
@@ -87,6 +87,29 @@ def test_a_stalled_process_stays_stalled(cli: Cli, other: Cli, url: str, tmp_pat
     assert other("import", str(tmp_path / "process.json")).code == 0
     assert snapshot(other.url, "add-1") == snapshot(url, "add-1")
     assert schemas.Show(**other.json("show", "add-1")).waiting.sentence.startswith("stalled: [D108]")
+
+
+def test_one_that_has_restarted_stays_as_old_as_it_was(cli: Cli, other: Cli, url: str, tmp_path: Path) -> None:
+    """Its journal begins with its last life, and the file says when the first one began."""
+    live(url, {"patrol-1": shop.patrol(0)}, restarted("patrol-1"))
+    exported = snapshot(url, "patrol-1")
+    assert exported.created_at < exported.records[0].time
+    assert cli("export", "patrol-1", str(tmp_path / "process.json")).code == 0
+    assert other("import", str(tmp_path / "process.json")).code == 0
+    assert snapshot(other.url, "patrol-1") == exported
+    assert other.json("ps") == cli.json("ps")
+
+
+def test_a_text_without_a_time_of_creation(cli: Cli, other: Cli, shop_store: str, tmp_path: Path) -> None:
+    """Texts that were written before there was one are imported: the process is as old as its first record."""
+    file = tmp_path / "process.json"
+    assert cli("export", "order-1", str(file)).code == 0
+    head, *others = file.read_bytes().splitlines(keepends=True)[:-1]
+    older = json.loads(head)
+    del older["created_at"]
+    file.write_bytes(sealed([json.dumps(older).encode() + b"\n", *others]))
+    assert other("import", str(file)).code == 0
+    assert snapshot(other.url, "order-1") == snapshot(cli.url, "order-1")
 
 
 def test_an_id_that_is_taken_is_refused(cli: Cli, shop_store: str, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ class Writing:
         values = [new.key, new.id, new.definition, new.queue, Status.RUNNING, session if new.owned else None]
         self.execute(
             "INSERT INTO process VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, NULL, NULL, NULL)",
-            [*values, new.wake_at, new.record.time],
+            [*values, new.wake_at, new.record.time if new.created_at is None else new.created_at],
         )
         self.insert(new.key, new.record, follows=0)
 

@@ -364,6 +364,22 @@ async def test_large_payloads_and_small_memory(place: Path) -> None:
         assert [item.payload for item in await Host(storage, host.session).collect()] == [b"mail"]
 
 
+async def test_time_of_creation_outlives_everything(place: Path, tmp_path: Path) -> None:
+    """When a process was created is found in the log, in the index and in its file, before and after its next life."""
+    async with opened(place) as storage:
+        host = await begin(storage)
+        await host.commit(creations=[creation(key, record=started(9), created_at=4) for key in (1, 2)])
+        await host.commit(restarts=[Restart(2, "next", QUEUE, [started(20)])])
+        in_log = copy(place, tmp_path / "log")
+    for one in (in_log, place):
+        for _ in range(2):  # the second look finds what the first one has written at its end
+            assert {row.created_at for row, *_ in (await look(one)).values()} == {4}
+    for file in place.glob("index*"):
+        file.unlink()
+    assert {row.created_at for row, *_ in (await look(place)).values()} == {4}
+    assert '"wake_at":null,"created_at":4}' in journal(place, "id 1").read_text()
+
+
 # --- next lives ------------------------------------------------------------------------------------------------
 
 

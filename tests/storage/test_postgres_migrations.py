@@ -74,15 +74,18 @@ async def test_functions_are_those_of_the_newest_version(
     """A store of the first version has its functions replaced when it is opened; what it holds stays."""
     schema = open_postgres.url.rpartition("=")[2]
     await migrate(admin, schema, "here", STEPS[:1])
-    apply = "SELECT oid, proname, prosrc FROM pg_proc WHERE pronamespace = $1::regnamespace ORDER BY proname"
+    apply = """
+        SELECT proname, pg_get_function_arguments(oid), prosrc
+        FROM pg_proc WHERE pronamespace = $1::regnamespace ORDER BY proname
+    """
     wanted = await admin.fetch(apply, schema)
+    older = {}
     for name in ("append_record", "commit_batch"):
-        [(text,)] = await admin.fetch(
-            "SELECT pg_get_functiondef(oid) FROM pg_proc WHERE oid = ANY ($1) AND proname = $2",
-            [row[0] for row in wanted],
-            name,
-        )
-        await admin.execute(re.sub("BEGIN.*END", "BEGIN RAISE 'of the first version'; END", text, flags=re.DOTALL))
+        text = await admin.fetchval("SELECT pg_get_functiondef($1::regproc)", f"{schema}.{name}")
+        older[name] = re.sub("BEGIN.*END", "BEGIN RAISE 'of the first version'; END", text, flags=re.DOTALL)
+    await admin.execute(f"DROP FUNCTION {schema}.commit_batch")
+    await admin.execute(older["append_record"])
+    await admin.execute(older["commit_batch"].replace("new_created_at bigint[], ", ""))
     await admin.execute(
         f"INSERT INTO {schema}.session (lease_until, last_batch, state, host, boot) VALUES (0, 0, 0, '', '')"
     )

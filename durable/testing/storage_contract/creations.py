@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from durable.errors import CorruptJournal, StorageError
-from durable.storage import Batch, ProcessRow, Status
+from durable.storage import Batch, ProcessRow, Restart, Status
 from durable.testing.storage_contract.suite import Suite, scenario
-from durable.testing.storage_parts import QUEUE, Stores, creation, started, step
+from durable.testing.storage_parts import QUEUE, Stores, creation, ending, started, step
 
 
 class Creations(Suite):
@@ -29,6 +29,20 @@ class Creations(Suite):
         assert list(await host.storage.journal(2)) == [started()]
         assert list(await host.storage.inbox(2)) == []
         assert list(await host.storage.journal(3)) == []
+
+    @scenario
+    async def test_time_of_creation(self, stores: Stores) -> None:
+        """A creation may say that its process is older than its first record; 0 is a time, and a restart keeps it."""
+        host = await stores.host()
+        new = [creation(key, record=started(9), created_at=time) for key, time in ((1, 4), (2, 0), (3, None), (4, 30))]
+        await host.commit(creations=[*new, creation(5, id="id 1", created_at=2)], children=[creation(6, created_at=-3)])
+        client = Batch(None, creations=[creation(7, owned=False, record=started(9), created_at=5)])
+        await host.storage.commit(client)
+        await host.commit(restarts=[Restart(1, "next", QUEUE, [started(50)])], ends=[ending(2)])
+        other = await stores.open()
+        for storage in (host.storage, other):
+            assert [row.created_at for row in await storage.rows()] == [5, -3, 30, 9, 0, 4]
+        assert [record.time for record in await other.journal(4)] == [9]
 
     @scenario
     async def test_taken_id_is_an_answer(self, stores: Stores) -> None:

@@ -160,6 +160,8 @@ class Values(Suite):
                 await host.commit(creations=[creation(2, owned=False, wake_at=far)], records=[(1, step(2))])
             with pytest.raises(StorageError):
                 await host.commit(records=[(1, step(2))], mails=[event(1, time=far)])
+            with pytest.raises(StorageError):
+                await host.commit(creations=[creation(2, created_at=far)], records=[(1, step(2))])
         assert [row.owner for row in await host.storage.rows()] == [host.session]
         assert list(await host.storage.journal(1)) == [started()]
         assert list(await host.storage.inbox(1)) == []

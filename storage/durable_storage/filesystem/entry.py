@@ -144,7 +144,7 @@ class Entry:
     # --- what happens to it
 
     def append(self, time: int) -> None:
-        """A record has been added; the first of all says when the process was created."""
+        """A record has been added; the first one says when the process was created, unless that is known."""
         self.seq += 1
         if self.created_at is None:
             self.created_at = time
@@ -221,9 +221,12 @@ class Entry:
             id_.encode()  # else its file would have no name
             definition, queue = text_of(line, "definition"), text_of(line, "queue")
             owner, wake_at = number_or_none(line, "owner"), number_or_none(line, "wake_at")
+            created_at = number_of(line, "created_at") if "created_at" in line else None
         except STRANGE as error:
             raise strange(line) from error
-        return Entry(key, id_, born, definition, queue, owner, wake_at)
+        entry = Entry(key, id_, born, definition, queue, owner, wake_at)
+        entry.created_at = created_at
+        return entry
 
     def apply(self, line: dict[str, Any], length: int) -> None:
         """

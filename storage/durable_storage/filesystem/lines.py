@@ -56,6 +56,7 @@ class Process(Protocol):
     queue: str
     owner: int | None
     wake_at: int | None
+    created_at: int | None
 
 
 # --- lines of one process ------------------------------------------------------------------------------------
@@ -70,9 +71,10 @@ def line(op: str, **facts: Any) -> bytes:
 def process_line(process: Process) -> bytes:
     """How a file begins: what it is, who the process is, and how it starts."""
     id_, definition, queue = map(encode_json, (process.id, process.definition, process.queue))
+    created = "" if process.created_at is None else f',"created_at":{process.created_at}'
     return MAGIC + frame(
         f'{{"op":"process","id":{id_},"key":{process.key},"born":{process.born},"definition":{definition},'
-        f'"queue":{queue},"owner":{_number(process.owner)},"wake_at":{_number(process.wake_at)}}}'.encode()
+        f'"queue":{queue},"owner":{_number(process.owner)},"wake_at":{_number(process.wake_at)}{created}}}'.encode()
     )
 
 

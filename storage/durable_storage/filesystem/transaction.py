@@ -89,6 +89,7 @@ class Changes:
             raise CorruptJournal(f"The journal file of {creation.id!r} is there but damaged", damage=why)
         born = self.stamp()
         entry = Entry(creation.key, creation.id, born, creation.definition, creation.queue, owner, creation.wake_at)
+        entry.created_at = creation.created_at
         self._entries[entry.key] = entry
         self._created[entry.id] = entry.key
         self._lines[entry.key] = []

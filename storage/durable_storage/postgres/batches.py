@@ -17,7 +17,7 @@ from durable_storage.checks import check_shape, storable
 from durable_storage.schema import STATUS_NUMBERS, process_row
 
 _PARTS: Final = {
-    "creations": 11,
+    "creations": 12,
     "owned": 2,
     "records": 6,
     "taken": 1,
@@ -120,7 +120,7 @@ def _arguments(batch: Batch) -> Sequence[_Column]:
     releases: list[Park | Stall | End] = [*batch.parks, *batch.stalls, *batch.ends]
     releases.sort(key=lambda release: release.key)
     return [
-        *_columns(11, [_new(*creation) for creation in new]),
+        *_columns(12, [_new(*creation) for creation in new]),
         *_columns(2, _owned(batch, releases)),
         *_records(batch),
         batch.taken or None,
@@ -145,8 +145,9 @@ def _columns(width: int, rows: Sequence[Iterable[Any]]) -> Sequence[_Column]:
 
 
 def _new(creation: Creation, is_child: bool) -> tuple[Any, ...]:
-    *row, record = creation
-    return *row, is_child, record.kind, record.name, record.payload, record.time
+    *row, record, created_at = creation
+    first = (record.kind, record.name, record.payload, record.time)
+    return *row, is_child, *first, record.time if created_at is None else created_at
 
 
 def _owned(batch: Batch, releases: Sequence[Park | Stall | End]) -> Sequence[tuple[int, int | None]]:

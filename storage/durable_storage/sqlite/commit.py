@@ -82,10 +82,7 @@ def session_lost(session: int) -> SessionLost:
 
 def _create(connection: sqlite3.Connection, batch: Batch) -> dict[str, ProcessRow]:
     creations: Sequence[Creation] = [*batch.creations, *batch.children] if batch.children else batch.creations
-    rows = [
-        (c.key, c.id, c.definition, c.queue, batch.session if c.owned else None, c.wake_at, c.record.time)
-        for c in creations
-    ]
+    rows = [_new(creation, batch.session) for creation in creations]
     inserted = connection.executemany(statements.CREATE, rows).rowcount
     taken: dict[str, ProcessRow] = {}
     if inserted < len(creations):
@@ -95,6 +92,12 @@ def _create(connection: sqlite3.Connection, batch: Batch) -> dict[str, ProcessRo
         creations = new
     _append(connection, [(creation.key, creation.record) for creation in creations])
     return taken
+
+
+def _new(creation: Creation, session: int | None) -> tuple[Any, ...]:
+    key, id, definition, queue, owned, wake_at, record, created_at = creation
+    owner = session if owned else None
+    return key, id, definition, queue, owner, wake_at, record.time if created_at is None else created_at
 
 
 def _find_taken(

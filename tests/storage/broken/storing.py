@@ -105,6 +105,36 @@ class FloatsForNumbers(Broken):
             self._change(creation.key, created_at=int(float(creation.record.time)))
 
 
+@caught_by("test_time_of_creation", "test_agreement")
+class ForgetsTheTimeOfCreation(Broken):
+    """A process that comes from elsewhere is as old as its journal."""
+
+    class Kept(State):
+        def _create(self, creation: Creation, session: int | None) -> None:
+            super()._create(creation._replace(created_at=None), session)
+
+
+@caught_by("test_time_of_creation")
+class NeverBefore1970(Broken):
+    """A time of creation of 0 is taken for none."""
+
+    class Kept(State):
+        def _create(self, creation: Creation, session: int | None) -> None:
+            super()._create(creation._replace(created_at=creation.created_at or None), session)
+
+
+@caught_by("test_time_of_creation")
+class RestartIsACreation(Broken):
+    """A process is as old as its life."""
+
+    class Kept(State):
+        def commit(self, batch: Batch) -> BatchResult:
+            result = super().commit(batch)
+            for restart in batch.restarts:
+                self._change(restart.key, created_at=restart.records[0].time)
+            return result
+
+
 @caught_by("test_times_may_go_back")
 class SortsRecords(Broken):
     """A journal is read in the order of its times."""

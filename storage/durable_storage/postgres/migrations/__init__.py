@@ -25,7 +25,8 @@ from durable_storage.postgres.migrations.commit_batch import FUNCTIONS
 Step = Sequence[str]
 STEPS: tuple[Step, ...] = (
     v1.STATEMENTS,
-    (),  # version 2: `commit_batch` sees an id that is purged while it is created again
+    # version 2: `commit_batch` is told when a process was created, and sees an id that is purged while it comes again
+    ("DROP FUNCTION IF EXISTS {schema}.commit_batch",),
 )
 
 _VERSION_TABLE = "CREATE TABLE {schema}.version (number integer NOT NULL)"

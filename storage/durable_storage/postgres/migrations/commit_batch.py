@@ -166,6 +166,7 @@ CREATE OR REPLACE FUNCTION {{schema}}.commit_batch(
     new_key bigint[], new_id text[], new_definition text[], new_queue text[], new_owned boolean[],
     new_wake_at bigint[],
     new_child boolean[], new_kind smallint[], new_name text[], new_payload bytea[], new_time bigint[],
+    new_created_at bigint[],
     own_key bigint[], own_length integer[],
     add_key bigint[], add_seq integer[], add_kind smallint[], add_name text[], add_payload bytea[], add_time bigint[],
     taken bigint[],
@@ -201,9 +202,9 @@ BEGIN
 
     IF new_key IS NOT NULL THEN
         INSERT INTO {{schema}}.process (key, id, definition, queue, status, owner, wake_at, mail, created_at)
-        SELECT n.key, n.id, n.definition, n.queue, 0, CASE WHEN n.owned THEN of_session END, n.wake_at, 0, n.time
-        FROM unnest(new_key, new_id, new_definition, new_queue, new_owned, new_wake_at, new_time)
-            AS n (key, id, definition, queue, owned, wake_at, time)
+        SELECT n.key, n.id, n.definition, n.queue, 0, CASE WHEN n.owned THEN of_session END, n.wake_at, 0, n.created_at
+        FROM unnest(new_key, new_id, new_definition, new_queue, new_owned, new_wake_at, new_created_at)
+            AS n (key, id, definition, queue, owned, wake_at, created_at)
         ON CONFLICT (id) DO NOTHING;
         GET DIAGNOSTICS counted = ROW_COUNT;
         IF counted = cardinality(new_key) THEN
