@@ -11,11 +11,14 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextvars import copy_context
 from datetime import timedelta
 from secrets import randbits
+from traceback import format_exception
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 from uuid import uuid4
 
 from durable._host.clock import Clock, SystemClock
+from durable._host.events import check_payload, encode_event
+from durable._host.options import check_length, check_number, check_statuses, without_secrets
 from durable._host.payloads import Payloads
 from durable._host.starting import Starting
 from durable._host.watching.endings import Endings, not_found
@@ -23,10 +26,13 @@ from durable._host.writing.writer import Writer
 from durable._kernel.outcomes import content_of, outcome
 from durable.codec import Codec, MessagePackCodec
 from durable.errors import (
+    CorruptJournal,
     HostClosed,
     InvalidDefinition,
     ProcessEnded,
     ProcessExists,
+    ProcessFailed,
+    ResultNotReady,
 )
 from durable.handle import Handle, HistoryEntry, ProcessStatus, history_entry, picture
 from durable.invocation import Invocation
@@ -59,12 +65,15 @@ class ProcessClient:
     Args:
         url: ``sqlite:///file.db``, ``memory://name``, … (see `durable.storage`), or a `JournalStorage` of your own.
         codec: Turns values into bytes and back; the same for all who use one store.
-        payload_limit: Longest encoded value in bytes.
+        payload_limit: Longest encoded value in bytes, at least 1; by default 4 MiB.
         clock: Where the time comes from; another one only in tests.
         observer: Hears what happens: `durable.telemetry.Telemetry`, or an `Observer` of yours.
 
     Raises:
-        UnknownScheme: No provider for the URL. On entering: `StorageError` and its kinds.
+        UnknownScheme: No provider is known for the URL.
+        MissingExtra: The extra of its provider is not installed.
+        InvalidDefinition: *payload_limit* is not a whole number of at least 1.
+        StorageError: Entering: the store cannot be opened, or is not one. It is not tried again.
     """
 
     def __init__(
@@ -77,8 +86,9 @@ class ProcessClient:
         observer: Observer | None = None,
     ) -> None:
         self._storage = open_storage(url) if isinstance(url, str) else url
+        self._place = without_secrets(url) if isinstance(url, str) else type(url).__name__  # how logs call the store
         self._codec: Codec = MessagePackCodec() if codec is None else codec
-        self._payloads = Payloads(self._codec, payload_limit)
+        self._payloads = Payloads(self._codec, check_number(payload_limit, "`payload_limit`"))
         self._clock: Clock = SystemClock() if clock is None else clock
         self._starting = Starting(self._codec, self._clock, self._payloads, randbits(12))
         self._observer = None if observer is None else guarded(observer)
@@ -130,11 +140,15 @@ class ProcessClient:
             )
         id = uuid4().hex if id is None else check_name(id, "process id", ID_LIMIT)
         payload = self._starting.encode(invocation, id)
+        gone: ProcessRow | None = None
         while (taken := await self._create(invocation, id, payload)) is not None:
             if records := await self._storage.journal(taken.key):
                 self._check_same(invocation, payload, taken, records[0])
                 break
-            # It has just been deleted, as what has ended is: its id may be used again.
+            # It has just been deleted, as what has ended is, and its id may be used again; or the store is damaged.
+            if gone is not None and gone.key == taken.key:
+                raise CorruptJournal(f"The journal of process {id!r} is empty", key=taken.key)
+            gone = taken
         return Handle(self, id, created=taken is None)
 
     async def _create(self, invocation: Invocation[Any], id: str, payload: bytes) -> ProcessRow | None:
@@ -205,17 +219,27 @@ class ProcessClient:
             ValueError: No such status.
         """
         self._check_open()
-        wanted = None
-        if status is not None:
-            wanted = [Status(status)] if isinstance(status, str) else [Status(one) for one in status]
+        wanted = None if status is None else check_statuses(status)
         last = before.key if isinstance(before, ProcessStatus) else before
         rows = await self._storage.rows(status=wanted, definition=name, limit=max(1, limit), before=last)
         return [picture(row, self._codec) for row in rows]
 
-    async def count(self, *, status: Status | str | None = None, name: str | None = None) -> int:
-        """How many processes there are, of this status and definition if given."""
+    async def count(
+        self, *, status: Status | str | Collection[Status | str] | None = None, name: str | None = None
+    ) -> int:
+        """
+        How many processes there are.
+
+        Args:
+            status: Only those with this status, or one of these; as for `list`.
+            name: Only those of this definition.
+
+        Raises:
+            ValueError: No such status.
+        """
         self._check_open()
-        return await self._storage.count(status=None if status is None else [Status(status)], definition=name)
+        wanted = None if status is None else check_statuses(status)
+        return await self._storage.count(status=wanted, definition=name)
 
     # --- act ---
 
@@ -247,15 +271,26 @@ class ProcessClient:
         self._check_open()
         name = check_name(event.name if isinstance(event, Event) else event, "event name")
         if isinstance(event, Event):
-            _check_payload(event, payload)
+            check_payload(event, payload)
         if key is not None:
             check_name(key, "event key", ID_LIMIT)
-        encoded = self._codec.encode((payload, key))
+        encoded = encode_event(self._codec, name, payload, key)
         self._payloads.check(encoded, f"The payload of event {name!r}")
         await self._send(id, MailKind.EVENT, name, key, encoded)
 
     async def cancel(self, id: str, reason: str = "cancelled") -> None:
-        """As `Handle.cancel`."""
+        """
+        Ask a process to stop: `asyncio.CancelledError` at the line where it waits; it may compensate, in its own time.
+
+        Args:
+            reason: Why, in words; in the end `ProcessStatus.reason`, and in the `ProcessCancelled` of `result`.
+
+        Durability: The request is on storage at return. A second one changes nothing.
+        Raises:
+            ProcessNotFound, ProcessEnded: There is nothing to cancel.
+            StorageError: The request could not be written, to a process that is not in the memory of this host.
+            PayloadTooLarge: *reason* is longer than the payload limit.
+        """
         await self._send(id, MailKind.CANCEL, "", None, self._encode_reason(id, reason))
 
     async def terminate(self, id: str, reason: str) -> None:
@@ -270,7 +305,14 @@ class ProcessClient:
         await self._send(id, MailKind.TERMINATE, "", None, self._encode_reason(id, reason))
 
     async def resume(self, id: str) -> None:
-        """Let a stalled process try again, with the code there is now. Raises `ProcessNotFound`, `ProcessEnded`."""
+        """
+        Let a stalled process try again, with the code there is now; one that is not stalled goes on as it is.
+
+        Durability: The request is on storage at return; whichever host serves its queue carries it out.
+        Raises:
+            ProcessNotFound, ProcessEnded: There is nothing to go on with.
+            StorageError: The request could not be written.
+        """
         await self._send(id, MailKind.RESUME, "", None, b"")
 
     def _encode_reason(self, id: str, reason: str) -> bytes:
@@ -293,10 +335,28 @@ class ProcessClient:
 
     async def _result(self, id: str, timeout: timedelta | None) -> Any:
         self._check_open()
-        async with asyncio.timeout(None if timeout is None else max(0.0, timeout.total_seconds())):
-            record = await self._endings.wait(id)
+        seconds = None
+        if timeout is not None:
+            seconds = max(0.0, check_length(timeout, "`timeout` of `result`", least=None).total_seconds())
+        try:
+            async with asyncio.timeout(seconds):
+                record = await self._endings.wait(id)
+        except TimeoutError:
+            raise ResultNotReady(
+                f"Process {id!r} has not ended within {timeout}",
+                fix="it goes on: ask again, or look at its `status()`, which says what it waits for",
+            ) from None
         content = content_of(record.kind, self._codec.decode(record.payload))
-        return outcome(record.kind, content, self._codec, id)
+        try:
+            return outcome(record.kind, content, self._codec, id)
+        except ResultNotReady as error:  # of the process, which waited for another one: not the timeout of this caller
+            raise ProcessFailed(
+                f"Process {id!r} failed: {error.args[0]}",
+                type_name=f"{type(error).__module__}.{type(error).__qualname__}",
+                arguments=repr(error.args),
+                traceback_text="".join(format_exception(error)),
+                reason="raised as it is, it would be taken for the timeout of whoever asked for this result",
+            ) from error
 
     async def _status(self, id: str) -> ProcessStatus:
         return picture(await self._row(id), self._codec)
@@ -338,16 +398,6 @@ class ProcessClient:
         if not self._is_open:
             kind = type(self).__name__
             raise HostClosed(f"This {kind} is not open", fix=f"use it inside `async with {kind}(…) as it:`")
-
-
-def _check_payload(event: Event[Any], payload: Any) -> None:
-    expected = event.type
-    if isinstance(expected, type) and not isinstance(payload, expected):
-        if expected is float and isinstance(payload, int):
-            return
-        raise TypeError(
-            f"Event {event.name!r} carries {expected.__qualname__}, and the payload is {type(payload).__qualname__}"
-        )
 
 
 def _never_lost() -> None:

@@ -8,6 +8,8 @@ Families: D1 your code, D2 storage, D3 sessions and hosts, D4 values and codecs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 
@@ -22,10 +24,11 @@ class DurableError(Exception):
     """
 
     code: ClassVar[str] = "D000"
+    usual_fix: ClassVar[str | None] = None  # what to do where whoever raises it knows nothing better
 
     def __init__(self, message: str = "", *, fix: str | None = None, **facts: Any) -> None:
         super().__init__(message)
-        self.fix = fix
+        self.fix = self.usual_fix if fix is None else fix
         self.facts = facts
 
     def __getattr__(self, name: str) -> Any:
@@ -40,6 +43,36 @@ class DurableError(Exception):
         if self.fix:
             lines.append(f"  fix: {self.fix}")
         return "\n".join(lines)
+
+
+class MissingExtra(DurableError, ImportError):
+    """A part of this library needs a package that is not installed; one of its extras brings it."""
+
+    code = "D001"
+
+
+@contextmanager
+def needing_extra(extra: str, part: str) -> Iterator[None]:
+    """
+    Where a part of this library imports the packages of its extra: if one is missing, say which, and what to do.
+
+    Args:
+        extra: The name of the extra, as in ``pip install '.[web]'``.
+        part: What needs it, as a user calls it: "durable.web".
+
+    Raises:
+        MissingExtra: A package is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "durable", "durable_storage"):  # a module of ours is missing: no extra would help
+            raise
+        raise MissingExtra(
+            f"{part} needs the package {package!r}, which is not installed",
+            fix=f"install durable with its extra {extra!r}: pip install '.[{extra}]' in its checkout",
+        ) from error
 
 
 # --- D1: the code of a process -----------------------------------------------------------------------------
@@ -102,7 +135,7 @@ class UnknownDefinition(DurableError):
 
 
 class InvalidDefinition(DurableError, TypeError):
-    """A process function, its options, or the list given to a host cannot be used."""
+    """A process function, its options, or an argument of a host, checkpoint, `Retry` or handle cannot be used."""
 
     code = "D109"
 
@@ -189,7 +222,11 @@ class StorageReadOnly(StorageError):
 
 
 class StorageUnavailable(StorageError):
-    """The server of the store cannot be reached: it is down, restarting, or the network fails. It is tried again."""
+    """
+    The server of the store cannot be reached: it is down, restarting, or the network fails.
+
+    A host that runs tries again by itself; whoever enters a host or client, or called, hears of it and may try again.
+    """
 
     code = "D209"
 
@@ -231,18 +268,31 @@ class ProcessNotFound(DurableError, LookupError):
     """No process has this id."""
 
     code = "D304"
+    usual_fix = "compare the id and the URL of the store; what has ended may have been purged, by housekeeping"
 
 
 class ProcessEnded(DurableError):
     """The process has ended and takes no more events or requests."""
 
     code = "D305"
+    usual_fix = "its `result()` and `status()` say how it ended; to run it again, start one under another id"
 
 
 class ProcessExists(DurableError):
     """The id is taken by a process of another definition or with other arguments."""
 
     code = "D306"
+
+
+class ResultNotReady(DurableError, TimeoutError):
+    """
+    The *timeout* given to `Handle.result` is over, and the process goes on.
+
+    Never what the process itself ended with: a `TimeoutError` of its own comes out of `result` as it is, and a
+    `ResultNotReady` of its own, because it waited for another process, as `ProcessFailed`.
+    """
+
+    code = "D307"
 
 
 # --- D4: values and codecs -----------------------------------------------------------------------------------

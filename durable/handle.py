@@ -41,7 +41,8 @@ class ProcessStatus:
             more than a number of JavaScript holds, so write it into JSON as a string.
         status: ``running`` covers waiting; ``stalled`` cannot go on with the code there is, and ``reason`` says why.
         waits_for: What it waits for, as "event 'email verified'", if it is in the memory of the host that was asked.
-        resident: Whether it is in the memory of some host now.
+        resident: Whether some session holds it. It is in the memory of the host of that session, or waits for another
+            host if that one has stopped: which of these, the store does not tell here.
     """
 
     id: str
@@ -162,24 +163,46 @@ class Handle(Generic[R]):
         Wait until the process has ended, and return what its function returned. A stalled one is waited for.
 
         Args:
-            timeout: Longest wait; the process itself goes on.
+            timeout: Longest wait; the process itself goes on. None waits for as long as it takes, zero or less only
+                looks. While the store is away this waits on.
 
         Raises:
             Exception: What the function raised, as its own type if that survives the journal, else `ProcessFailed`.
             ProcessCancelled: It was cancelled (`ProcessTimedOut`: by its own timeout).
             ProcessTerminated: It was terminated.
             ProcessNotFound: There is no process with this id.
-            TimeoutError: *timeout* is over.
+            ResultNotReady: *timeout* is over. A plain `TimeoutError` is what the function raised.
+            HostClosed: The client or host this handle came from is closed, or closes meanwhile.
+            InvalidDefinition: *timeout* is not a timedelta.
         """
         result: R = await self._connection._result(self.id, timeout)
         return result
 
     async def status(self) -> ProcessStatus:
-        """How it stands now. Raises `ProcessNotFound`."""
+        """
+        How it stands now: whether it runs, has ended or is stalled, and since when.
+
+        What it waits for is known of a process in the memory of the very host the handle came from.
+
+        Raises:
+            ProcessNotFound: There is no process with this id, or none any more.
+            StorageError: The store could not be read; it is not tried again.
+            HostClosed: The client or host this handle came from is closed.
+        """
         return await self._connection._status(self.id)
 
     async def history(self) -> list[HistoryEntry]:
-        """Its journal, decoded, oldest record first. Raises `ProcessNotFound`."""
+        """
+        Its journal, decoded, oldest record first: everything it has learned from the outside, for looking into it.
+
+        A payload that this codec or program cannot decode is given as bytes. Of a process that restarts itself it is
+        the journal of its present life. The whole journal is read into memory.
+
+        Raises:
+            ProcessNotFound: There is no process with this id, or none any more.
+            StorageError: The store could not be read; it is not tried again.
+            HostClosed: The client or host this handle came from is closed.
+        """
         return await self._connection._history(self.id)
 
     async def cancel(self, reason: str = "cancelled") -> None:
@@ -197,6 +220,12 @@ class Handle(Generic[R]):
         """
         Every change of status or progress, as it comes, until the process has ended; the first is how it stands now.
 
-        Reports that follow each other quickly may be seen as one. Raises `ProcessNotFound`.
+        Reports that follow each other quickly may be seen as one. Once it has begun it waits on while the store is
+        away, and tells what has become of the process when the store is back.
+
+        Raises:
+            ProcessNotFound: At the first step: there is no process with this id; later: it was purged.
+            StorageError: At the first step: the store could not be read.
+            HostClosed: The client or host this handle came from is closed, or closes meanwhile.
         """
         return self._connection._watch(self.id)

@@ -16,6 +16,7 @@ from typing import Any, Self
 from durable._host.claims import Claims
 from durable._host.clock import Alarm, Clock
 from durable._host.engine.engine import Engine
+from durable._host.options import SHORTEST_LEASE, by_name, check_length, check_number, check_queues, left_out
 from durable._host.session import HostSession
 from durable._host.watching.endings import Endings
 from durable._host.writing.writer import Writer
@@ -42,20 +43,27 @@ class ProcessHost(ProcessClient):
     Args:
         url: As for `ProcessClient`. Several hosts may share a store.
         definitions: The process functions it can run.
-        queues: Which queues it serves; by default all queues of its definitions.
+        queues: Which queues it serves; by default all queues of its definitions. A definition of another queue is not
+            run here; if that looks like a mistake, entering warns.
         name: How the host is called in the store and in logs; by default machine and process number.
-        lease: How long a host that stopped answering keeps what it owns. On one machine a crash is noticed at once.
-        limit: How many processes to keep in memory. Waiting ones beyond it are parked: they cost a row, no memory.
-        max_pending: How many started processes may wait for their turn when *limit* are running; None: any number.
-        park_after: How long a process waits in memory before it is parked.
-        threads: How many sync actions may run at the same time.
-        grace: How long leaving waits for running actions.
+        lease: How long a host that stopped answering keeps what it owns, at least 0.1 s; by default 30 s. On one
+            machine a crash is noticed at once.
+        limit: How many processes to keep in memory, at least 1; by default 20 000. Waiting ones beyond it are parked:
+            they cost a row, no memory.
+        max_pending: How many started processes may wait for their turn when *limit* are running, 0 or more; None, the
+            default: any number.
+        park_after: How long a process waits in memory before it is parked, zero or more; by default 30 s.
+        threads: How many sync actions may run at the same time, at least 1; by default 32.
+        grace: How long leaving waits for running actions, zero or more; by default 10 s.
         retention: What becomes of processes that have ended, done in the background; by default they stay for ever.
         codec, payload_limit, clock, observer: As for `ProcessClient`.
 
     Raises:
-        InvalidDefinition: Something in *definitions* is not a process function, or two have one name.
-        ImportError: Entering: an archive was asked for, and its extra is not installed.
+        InvalidDefinition: Something in *definitions* is not a process function, or two have one name; or another
+            argument is of a wrong type or out of its range.
+        InvalidName: A queue cannot have that name.
+        MissingExtra: The extra of the store is not installed; entering: that of the archive.
+        StorageError: Entering: the store cannot be opened. It is not tried again.
     """
 
     def __init__(
@@ -78,16 +86,16 @@ class ProcessHost(ProcessClient):
         observer: Observer | None = None,
     ) -> None:
         super().__init__(url, codec=codec, payload_limit=payload_limit, clock=clock, observer=observer)
-        self._definitions = _by_name(definitions)
-        own_queues = {definition.queue for definition in self._definitions.values()}
-        self._queues = frozenset(own_queues if queues is None else queues)
+        self._definitions = by_name(definitions)
+        own_queues = frozenset(definition.queue for definition in self._definitions.values())
+        self._queues = own_queues if queues is None else check_queues(queues)
         self._name = name if name is not None else f"{socket.gethostname()}:{os.getpid()}"
-        self._lease = lease.total_seconds()
-        self._limit = limit
-        self._max_pending = max_pending
-        self._park_after = park_after.total_seconds()
-        self._threads = threads
-        self._grace = grace.total_seconds()
+        self._lease = check_length(lease, "`lease` of a host", SHORTEST_LEASE).total_seconds()
+        self._limit = check_number(limit, "`limit` of a host")
+        self._max_pending = None if max_pending is None else check_number(max_pending, "`max_pending` of a host", 0)
+        self._park_after = check_length(park_after, "`park_after` of a host").total_seconds()
+        self._threads = check_number(threads, "`threads` of a host")
+        self._grace = check_length(grace, "`grace` of a host").total_seconds()
         self._retention = retention
         self._housekeeper: Housekeeper | None = None
         self._pending: set[str] = set()
@@ -118,6 +126,7 @@ class ProcessHost(ProcessClient):
         if self._housekeeper is not None:
             self._housekeeper.start()
         self._sweep()
+        self._say_what_is_served()
         return self
 
     async def __aexit__(
@@ -142,6 +151,7 @@ class ProcessHost(ProcessClient):
         await self._endings.close()
         await self._session.end(cleanly=cleanly)
         await self._storage.close()
+        logger.info("Host %s has left %s, session %d", self._name, self._place, self._session.id)
 
     async def serve(self, signals: Collection[signal.Signals] = (signal.SIGTERM, signal.SIGINT)) -> None:
         """
@@ -187,6 +197,14 @@ class ProcessHost(ProcessClient):
             self._storage, self._engine, session, self._queues, self._clock, _POLL, self._endings.changes
         )
 
+    def _say_what_is_served(self) -> None:
+        queues = ", ".join(sorted(self._queues)) or "none"
+        logger.info("Host %s serves queues %s of %s, session %d", self._name, queues, self._place, self._session.id)
+        others, mistaken = left_out(self._definitions, self._queues)
+        if others:
+            level = logging.WARNING if mistaken else logging.INFO
+            logger.log(level, "Host %s has definitions that no queue of this host serves: %s", self._name, others)
+
     def _lost(self) -> None:
         """This session is dead, or an answer to it was lost: let go of everything it had, and begin another."""
         if self._recovering is not None:
@@ -218,6 +236,7 @@ class ProcessHost(ProcessClient):
                 pause = min(pause * 2, 5.0)
         self._claims.begin()
         self._recovering = None
+        logger.info("Host %s goes on with session %d", self._name, self._session.id)
 
     async def _write_the_rest(self) -> bool:
         try:
@@ -330,19 +349,3 @@ class ProcessHost(ProcessClient):
 
 
 _POLL = 1.0  # longest seconds between two looks for work, where no hint comes
-
-
-def _by_name(definitions: Iterable[AnyDefinition]) -> dict[str, AnyDefinition]:
-    found: dict[str, AnyDefinition] = {}
-    for definition in definitions:
-        if not isinstance(definition, AnyDefinition):
-            raise InvalidDefinition(
-                f"{definition!r:.80} is not a process function", fix="mark the `async def` with `@process`"
-            )
-        if definition.name in found and found[definition.name] is not definition:
-            raise InvalidDefinition(
-                f"Two process functions of one host are called {definition.name!r}",
-                fix='give one of them another durable name: `@process(name="…")`',
-            )
-        found[definition.name] = definition
-    return found

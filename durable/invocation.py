@@ -74,8 +74,11 @@ class AnyDefinition:
                 f"Process function {function.__qualname__!r} takes no parameters",
                 fix="its first parameter is the process: `async def name(proc: Process, …)`",
             )
-        if timeout is not None and timeout <= timedelta(0):
-            raise InvalidDefinition(f"Process function {function.__qualname__!r} has a timeout that is not positive")
+        if timeout is not None and (not isinstance(timeout, timedelta) or timeout <= timedelta(0)):
+            raise InvalidDefinition(
+                f"Process function {function.__qualname__!r} has timeout={timeout!r:.40}, no positive timedelta",
+                fix="write `timeout=timedelta(hours=…)`",
+            )
         if chained := renames.keys() & set(renames.values()):
             raise InvalidDefinition(
                 f"Process function {function.__qualname__!r} renames {min(chained)!r}, and something else to it",

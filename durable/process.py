@@ -287,6 +287,19 @@ class Process:
         Start another process and wait for its result: `start`, and `Child.result` of what it gives.
 
         As ``await coroutine`` does it: cancelling this cancels the child, and what the child raises comes out here.
+
+        Args:
+            invocation: What calling a process function gives.
+            name: Checkpoint name; the name of the definition if not given, so a second one needs a name (or a `scope`).
+            id: Of the new process, 1–1000 characters; made of the id of this one and the checkpoint name if not given.
+
+        Durability: How the child ended is in the journal of this process before this returns or raises.
+        Raises:
+            Exception: What the child raised, as its own type if that survives the journal, else `ProcessFailed`.
+            ProcessCancelled: The child was cancelled from elsewhere (`ProcessTimedOut`: by its own timeout).
+            ProcessTerminated: The child was terminated.
+            ProcessExists, EncodeError, PayloadTooLarge, InvalidDefinition: As for `start`; there is no child then.
+            asyncio.CancelledError: This process or task was cancelled; the child has been, too, and has ended.
         """
         child = await self.start(invocation, name, id=id)
         return await child._result_once()
@@ -319,7 +332,19 @@ class Process:
         Like `asyncio.timeout`, by name: ``async with proc.timeout(timedelta(days=1), "patience"): …``
 
         `asyncio.timeout` works in a process too, and its timer is found again by its task and length; use this where
-        the code around it will change. Raises `TimeoutError` at the end of the block.
+        the code around it will change. What this gives says by ``expired()`` whether the time was over.
+
+        Args:
+            length: How long the block may take, counted from the first time it was entered, across restarts; or an
+                aware datetime at which it is over. Zero or less, or a time gone by, ends it at its first wait.
+            name: Checkpoint name, 1–200 characters with its scopes, used once in this process.
+
+        Durability: The due time is on storage no later than anything the block asks for; that it was over is, before
+            the block is left for that reason.
+        Raises:
+            TimeoutError: At the end of the block: the time was over before.
+            InvalidDefinition: *length* is a naive datetime, or neither a datetime nor a timedelta.
+            InvalidName: The name is empty or cannot be stored.
         """
         self._check_length(length, "timeout", name)
         return Timeout(self._execution, self._name(name), length)

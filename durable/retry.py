@@ -18,15 +18,15 @@ class Retry:
 
     Args:
         attempts: How often to try in all, at least 1; None tries for ever.
-        delay: Pause after the first failed attempt.
+        delay: Pause after the first failed attempt, zero or more.
         factor: What each further pause is multiplied with, at least 1.
-        longest: No pause is longer than this.
+        longest: No pause is longer than this; at least *delay*.
         jitter: Share of each pause that is drawn at random, 0 to 1; drawn once and recorded with the failed attempt.
         on: Which errors are worth another attempt: an exception class, a tuple of them, or a function from the error
             to bool. Everything else fails at once.
 
     Raises:
-        InvalidDefinition: An argument is out of range.
+        InvalidDefinition: An argument is of a wrong type or out of its range.
     """
 
     attempts: int | None = 3
@@ -37,6 +37,7 @@ class Retry:
     on: type[BaseException] | tuple[type[BaseException], ...] | Callable[[Exception], bool] = Exception
 
     def __post_init__(self) -> None:
+        self._check_types()
         if self.attempts is not None and self.attempts < 1:
             raise InvalidDefinition(f"Retry tries at least once, not {self.attempts} times")
         if self.delay < timedelta(0) or self.longest < timedelta(0):
@@ -48,6 +49,25 @@ class Retry:
             )
         if self.factor < 1 or not 0 <= self.jitter <= 1:
             raise InvalidDefinition("Retry has a factor of at least 1 and a jitter between 0 and 1")
+
+    def _check_types(self) -> None:
+        for name in ("delay", "longest"):
+            if not isinstance(length := getattr(self, name), timedelta):
+                raise InvalidDefinition(
+                    f"Retry has a timedelta as {name}, not {length!r:.80}", fix=f"write `{name}=timedelta(seconds=…)`"
+                )
+        if self.attempts is not None and (not isinstance(self.attempts, int) or isinstance(self.attempts, bool)):
+            raise InvalidDefinition(
+                f"Retry has a whole number of attempts, not {self.attempts!r:.80}", fix="write `attempts=5`, or None"
+            )
+        for name in ("factor", "jitter"):
+            if not isinstance(number := getattr(self, name), int | float):
+                raise InvalidDefinition(f"Retry has a number as {name}, not {number!r:.80}")
+        if not (_are_exceptions(self.on if isinstance(self.on, tuple) else (self.on,)) or _is_question(self.on)):
+            raise InvalidDefinition(
+                f"Retry is on exception classes or a function from the error to bool, not on {self.on!r:.80}",
+                fix="write `on=ConnectionError`, `on=(ConnectionError, TimeoutError)` or `on=lambda error: …`",
+            )
 
     def next_delay(self, attempt: int, error: Exception, draw: float) -> timedelta | None:
         """
@@ -66,3 +86,11 @@ class Retry:
         except OverflowError:
             pause = self.longest
         return pause * (1 - self.jitter * draw)
+
+
+def _are_exceptions(classes: tuple[object, ...]) -> bool:
+    return all(isinstance(one, type) and issubclass(one, BaseException) for one in classes)
+
+
+def _is_question(on: object) -> bool:
+    return callable(on) and not isinstance(on, type)

@@ -4,16 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from datetime import timedelta
+from typing import Any, TypedDict, TypeVar, Unpack
 
+from durable._host.clock import Clock
+from durable.codec import Codec
 from durable.errors import ProcessEnded
 from durable.handle import Handle, ProcessStatus
 from durable.host import ProcessHost
+from durable.housekeeping import Retention
 from durable.invocation import AnyDefinition, Invocation
+from durable.observer import Observer
 
 R = TypeVar("R")
+
+
+class HostOptions(TypedDict, total=False):
+    """What `ProcessHost` takes beside its store and its definitions; explained there."""
+
+    queues: Collection[str] | None
+    name: str | None
+    lease: timedelta
+    limit: int
+    max_pending: int | None
+    park_after: timedelta
+    threads: int
+    grace: timedelta
+    codec: Codec | None
+    payload_limit: int
+    clock: Clock | None
+    retention: Retention | None
+    observer: Observer | None
 
 
 def run(
@@ -23,7 +46,7 @@ def run(
     url: str = "sqlite:///durable.db",
     definitions: Iterable[AnyDefinition] = (),
     watch: Callable[[ProcessStatus], object] | None = None,
-    **options: Any,
+    **options: Unpack[HostOptions],
 ) -> R:
     """
     Run one process to its end, or go on with it if a run before this one was interrupted; return its result.
@@ -33,12 +56,14 @@ def run(
     Args:
         id: The id of the process: the same id is the same process, also when this program starts again.
         url: The store, as for `ProcessHost`.
-        definitions: Process functions the store may hold beside the one that is run.
+        definitions: Process functions the store may hold beside the one that is run, such as its children.
         watch: Called with every change of status or progress, as `Handle.watch` gives them: for a progress bar.
-        options: Further arguments of `ProcessHost`.
+        options: Further arguments of `ProcessHost`: ``queues``, ``limit``, ``grace``, ….
 
     Raises:
         Exception: As `Handle.result`; `ProcessCancelled` after Ctrl-C.
+        ProcessExists: The id is taken by a process of another definition or with other arguments.
+        InvalidDefinition, UnknownScheme, MissingExtra, StorageError: As `ProcessHost` and entering it.
         RuntimeError: An event loop is running here; use `ProcessHost` inside it.
     """
     return asyncio.run(_run(invocation, id, url, definitions, watch, options))
@@ -50,7 +75,7 @@ async def _run(
     url: str,
     definitions: Iterable[AnyDefinition],
     watch: Callable[[ProcessStatus], object] | None,
-    options: dict[str, Any],
+    options: HostOptions,
 ) -> R:
     known = {definition.name: definition for definition in (*definitions, invocation.definition)}
     async with ProcessHost(url, known.values(), **options) as host:

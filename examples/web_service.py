@@ -32,12 +32,14 @@ from durable import (
     ProcessHost,
     ProcessNotFound,
     ProcessStatus,
+    ResultNotReady,
     Retry,
     Status,
     process,
 )
 
 Paid = Event("paid", str)
+PATIENCE = timedelta(seconds=20)  # of a request that waits for a result
 STORE = "ORDERS_STORE"  # each worker is an OS process of its own, so the environment is what they share
 
 
@@ -113,11 +115,17 @@ async def cancel(order_id: str, host: Host) -> None:
 
 @app.get("/orders/{order_id}/result")
 async def result(order_id: str, host: Host) -> str:
-    """Wait until an order is through, but no longer than a request should take."""
+    """Wait until an order is through, but no longer than a request should take. One that came to nothing is a 409."""
+    handle = host.get(order_id)
     try:
-        text: str = await host.get(order_id).result(timedelta(seconds=20))
-    except TimeoutError:
+        text: str = await handle.result(PATIENCE)
+    except ResultNotReady:  # and not TimeoutError, which is how an order ends that nobody pays
         raise HTTPException(504, "not finished yet, ask again") from None
+    except Exception as error:  # whatever the process raised; or there is none, or no way to ask
+        status = await handle.status()
+        if not status.ended:
+            raise
+        raise HTTPException(409, f"{status.status}: {status.reason or error}") from None
     return text
 
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from time import monotonic
 
 from durable._host.clock import Clock
 from durable._host.engine.engine import Engine
+from durable._host.residents.resident import Resident
 from durable._host.timers import Timer
 from durable._host.watching.changes import Changes
-from durable.errors import SessionLost, StorageError
+from durable.errors import NotOwned, SessionLost, StorageError
 from durable.storage import JournalStorage
 
 logger = logging.getLogger("durable.host")
@@ -114,10 +116,13 @@ class Claims:
         now = monotonic()
         self._spacing = min(self._spacing * 2, _SPACING_TO) if now - self._looked < _QUIET_WHILE else _SPACING_FROM
         self._looked = now
+        behind = list(engine.behind)
         items = await self._storage.collect(self._session)
         if items:
             self._spacing = _SPACING_FROM
             await self._call(lambda: engine.receive(items))
+        if still := [resident for resident in behind if resident in engine.behind]:
+            await self._part_from_lost(still)
         room = min(engine.room(), _AT_ONCE)
         if room <= 0:
             await self._call(lambda: engine.parking.sweep(_AT_ONCE))
@@ -126,6 +131,15 @@ class Claims:
             return True
         await self._set_alarm()
         return False
+
+    async def _part_from_lost(self, residents: Sequence[Resident]) -> None:
+        """They had mail, and it was not collected: perhaps they are not ours any more, since it cannot be read."""
+        rows = {row.key: row for row in await self._storage.rows_by_id([resident.id for resident in residents])}
+        for resident in residents:
+            row = rows.get(resident.key)
+            if row is None or row.owner != self._session:
+                error = NotOwned(f"Process {resident.id!r} has left this host")
+                await self._call(partial(self._engine.discard, resident, error))
 
     async def _bury(self) -> bool:
         """Bury the dead from time to time, behind what is urgent; whether they have left something to claim."""

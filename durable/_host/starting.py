@@ -10,7 +10,7 @@ from typing import Any
 from durable._host.clock import Clock
 from durable._host.payloads import Payloads
 from durable._kernel.started import Started, decode_started, encode_started
-from durable.codec import Codec
+from durable.codec import Codec, reader_for
 from durable.errors import DurableError
 from durable.invocation import AnyDefinition, Invocation
 from durable.journal import Kind, Record
@@ -30,6 +30,7 @@ class Starting:
 
     def __init__(self, codec: Codec, clock: Clock, payloads: Payloads, salt: int) -> None:
         self._codec = codec
+        self._read = reader_for(codec)
         self._clock = clock
         self._payloads = payloads
         self._last_key = 0
@@ -73,15 +74,21 @@ class Starting:
         return recorded.name == definition.name and self._is_same_call(definition, first, other)
 
     def _is_same_call(self, definition: AnyDefinition, first: Started, other: Started) -> bool:
-        # What has no `==` of its own is equal if it is encoded alike. Around it the records may differ, by the Python
-        # that wrote them or a timeout that has changed since.
-        if self._codec.encode((first.args, first.kwargs)) == self._codec.encode((other.args, other.kwargs)):
-            return True
         try:
             recorded = definition.arguments(first.args, first.kwargs)
         except TypeError:  # of older code, with other parameters
             return False
-        return recorded == definition.arguments(other.args, other.kwargs)
+        asked = definition.arguments(other.args, other.kwargs)
+        return recorded.keys() == asked.keys() and all(self._are_equal(recorded[name], asked[name]) for name in asked)
+
+    def _are_equal(self, one: Any, other: Any) -> bool:
+        try:
+            if one == other:
+                return True
+            # What has no `==` of its own is equal if it is written alike; not to the byte, which no cipher would do.
+            return bool(self._read(self._codec.encode(one)) == self._read(self._codec.encode(other)))
+        except Exception:  # out of a `==`, or an `encode`, of theirs
+            return False
 
     def new_key(self) -> int:
         """A key nobody else makes."""

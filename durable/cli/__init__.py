@@ -1,9 +1,8 @@
 """
 The command ``durable``: look into any store, act on processes, move them, check them against code.
 
-``program`` puts the commands together: ``listing``, ``showing``, ``acting``,
-``moving`` and ``checks``. ``options`` are the
-parameters they share, ``stores`` and ``applications`` what these stand for; ``output`` is how answers look, for people
+``program`` puts the commands together: ``listing``, ``showing``, ``acting``, ``moving``, ``checks`` and ``keeping``.
+``options`` are the parameters they share, ``stores`` and ``applications`` what these stand for; ``output`` is how answers look, for people
 and as JSON. What a command finds out or does stands in `durable.insight`, `durable.transfer` and `durable.checking`.
 
 The library is typer, on rich: parameters are the typed parameters of functions, so mypy checks what a command is
@@ -15,13 +14,14 @@ from __future__ import annotations
 
 import sys
 
+from durable.errors import MissingExtra, needing_extra
+
 
 def main() -> None:
     """Run the command line; what the script ``durable`` calls."""
     try:
-        from durable.cli.program import app  # here, because typer and rich are an extra
-    except ModuleNotFoundError as error:
-        if error.name not in ("typer", "rich"):
-            raise
-        sys.exit(f"The command line needs the package {error.name!r}\n  fix: pip install 'durable[cli]'")
+        with needing_extra("cli", "The command line"):
+            from durable.cli.program import app
+    except MissingExtra as error:
+        sys.exit(str(error))
     app(prog_name="durable")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shlex
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
@@ -14,16 +16,21 @@ from durable.cli.stores import check_exists
 from durable.client import ProcessClient
 from durable.codec import JsonCodec
 from durable.errors import DecodeError, UnknownClass
+from durable.storage import Status
 
 Payload = Annotated[
-    str, typer.Argument(help='JSON; {"$datetime": "2026-11-23T10:00:00+00:00"} and so on for what JSON has not.')
+    str,
+    typer.Argument(
+        metavar="PAYLOAD",
+        help='JSON; {"$datetime": "2026-11-23T10:00:00+00:00"} and so on for what JSON has not.',
+    ),
 ]
 
 
 def raise_event(
     url: options.Url,
     id: options.Id,
-    event: Annotated[str, typer.Argument(help="Name of the event.")],
+    event: Annotated[str, typer.Argument(metavar="EVENT", help="Name of the event.")],
     payload: Payload = "null",
     key: Annotated[str | None, typer.Option("--key", help="De-duplicates: raised again with this key, once.")] = None,
     app: options.App = None,
@@ -38,7 +45,7 @@ def raise_event(
     except UnknownClass:
         raise  # it is well written, and its class is not loaded: the text says what to do
     except DecodeError as error:
-        raise typer.BadParameter(str(error.args[0]), param_hint="PAYLOAD") from None
+        raise typer.BadParameter(_why_not(payload, error), param_hint="PAYLOAD") from None
     _act(url, codec, lambda client: client.raise_event(id, event, value, key=key))
     _say(id, "raised", f"event {event!r} was raised for process {id!r}", as_json)
 
@@ -73,8 +80,29 @@ def resume(
     as_json: options.Json = False,
 ) -> None:
     """Let a stalled process try again, with the code its hosts have now."""
-    _act(url, "msgpack", lambda client: client.resume(id))
-    _say(id, "resume requested", f"process {id!r} tries again as soon as a host takes it", as_json)
+    is_running = False
+
+    async def try_again(client: ProcessClient) -> None:
+        nonlocal is_running
+        is_running = (await client.get(id).status()).status is Status.RUNNING
+        if not is_running:
+            await client.resume(id)
+
+    _act(url, "msgpack", try_again)
+    if is_running:
+        _say(id, "nothing", f"process {id!r} is not stalled, so there is nothing to do", as_json)
+    else:
+        _say(id, "resume requested", f"process {id!r} tries again as soon as a host takes it", as_json)
+
+
+def _why_not(payload: str, error: DecodeError) -> str:
+    """What is wrong with *payload*; mostly it is a text without its quotes."""
+    try:
+        json.loads(payload)
+    except ValueError as wrong:
+        text = shlex.quote(json.dumps(payload, ensure_ascii=False))
+        return f"{payload!r} is not JSON ({wrong}); text is written {text}"
+    return str(error.args[0])
 
 
 def _act(url: str, codec: str, act: Callable[[ProcessClient], Awaitable[None]]) -> None:

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from durable.cli import applications, options
-from durable.cli.output import say, say_error, say_json
+from durable.cli.output import number_of, say, say_error, say_json, say_raw
 from durable.cli.stores import opened
-from durable.errors import StorageError
+from durable.errors import NewerFormat, StorageError
 from durable.housekeeping import Report, Retention, keep_house
 from durable.storage import HasSchema, open_storage
 
@@ -22,7 +22,7 @@ OlderThan = Annotated[
 
 def archive(
     url: options.Url,
-    to: Annotated[str, typer.Argument(help="URL of the archive: file:///folder, s3://bucket/folder, …")],
+    to: Annotated[str, typer.Argument(metavar="TO", help="URL of the archive: file:///folder, s3://bucket/folder, …")],
     older_than: OlderThan,
     as_json: options.Json = False,
     codec: options.CodecName = "msgpack",
@@ -49,11 +49,26 @@ def ddl(
     storage = open_storage(url)
     if not isinstance(storage, HasSchema):
         raise StorageError("This store has no schema that somebody else could make", url=url.partition(":")[0])
-    sql = storage.ddl(since)
+    newest = _newest_version(storage, since)
+    if newest is not None and newest < since:
+        raise NewerFormat(
+            f"This version of the library knows stores up to version {newest}, and this one has version {since}",
+            fix="upgrade durable; SQL from here would take the store back",
+        )
+    sql = storage.ddl(since) if newest is None else ""
     if as_json:
         say_json({"sql": sql})
     else:
-        say(sql)
+        say_raw(sql or f"-- Version {newest} is the newest one: the store is up to date, there is nothing to run.\n")
+
+
+def _newest_version(storage: HasSchema, limit: int) -> int | None:
+    """The newest version of a store, if it is at most *limit*: the first one from which there is nothing to do."""
+    return next((version for version in range(limit + 1) if _does_nothing(storage.ddl(version))), None)
+
+
+def _does_nothing(sql: str) -> bool:
+    return {statement.strip().upper() for statement in sql.split(";")} <= {"", "BEGIN", "COMMIT"}
 
 
 def _keep_house(url: str, retention: Retention, as_json: bool, codec: str) -> None:
@@ -67,7 +82,9 @@ def _keep_house(url: str, retention: Retention, as_json: bool, codec: str) -> No
     if as_json:
         say_json(report)
         return
-    where = "" if retention.archive is None else f" {report.archived} archived in {report.objects} objects,"
+    where = (
+        "" if retention.archive is None else f" {report.archived} archived in {number_of(report.objects, 'object')},"
+    )
     say(f"{where} {report.purged} deleted".strip())
     for id, why in report.left.items():
         say_error(f"left: {id}: {why}")

@@ -116,6 +116,6 @@ def _whereabouts(process: ProcessSummary) -> str:
         case Place.PARKED:
             return f"parked until {at(process.wake_at)}"
         case Place.HELD:
-            return f"in memory, session {process.session}"
+            return f"held by session {process.session}"  # the row does not tell whether that session still lives
         case _:
             return first_line(process.reason or "") or (f"at {at(process.ended_at)}" if process.ended_at else "")

@@ -11,7 +11,7 @@ import typer
 
 from durable.cli import applications, options
 from durable.cli.failures import ExitCode
-from durable.cli.output import say, say_error, say_json
+from durable.cli.output import number_of, say, say_error, say_json
 from durable.cli.stores import name_of, opened
 from durable.storage import ENDED
 from durable.transfer import Outcome, Snapshot, Transfer, move, put, read_file, take, write_file
@@ -20,7 +20,7 @@ from durable.transfer import Outcome, Snapshot, Transfer, move, put, read_file, 
 def export(
     url: options.Url,
     id: options.Id,
-    file: Annotated[Path, typer.Argument(help="Where to write it.", dir_okay=False)],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.", dir_okay=False)],
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -39,7 +39,7 @@ def export(
 
 def import_file(
     url: options.Url,
-    file: Annotated[Path, typer.Argument(help="What export wrote.", dir_okay=False)],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What export wrote.", dir_okay=False)],
     as_json: options.Json = False,
 ) -> None:
     """Put a process from a file into a store, which is made if it does not exist. An unfinished one runs there."""
@@ -54,8 +54,8 @@ def import_file(
 
 
 def copy(
-    from_url: Annotated[str, typer.Argument(help="The store to take from.")],
-    to_url: Annotated[str, typer.Argument(help="The store to bring to; made if it does not exist.")],
+    from_url: Annotated[str, typer.Argument(metavar="FROM_URL", help="The store to take from.")],
+    to_url: Annotated[str, typer.Argument(metavar="TO_URL", help="The store to bring to; made if it does not exist.")],
     everything: Annotated[bool, typer.Option("--all", help="Copy ended processes, too; they stay as well.")] = False,
     as_json: options.Json = False,
     codec: options.CodecName = "msgpack",
@@ -97,4 +97,5 @@ def _say(snapshot: Snapshot, file: Path, what: str, as_json: bool) -> None:
             }
         )
     else:
-        say(f"process {snapshot.id!r} ({snapshot.status.value}, {len(snapshot.records)} records) {what} {file}")
+        records = number_of(len(snapshot.records), "record")
+        say(f"process {snapshot.id!r} ({snapshot.status.value}, {records}) {what} {file}")

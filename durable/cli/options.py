@@ -42,7 +42,7 @@ def complete_definition(ctx: typer.Context, incomplete: str) -> list[str]:
 Url = Annotated[
     str, typer.Option("--url", envvar="DURABLE_URL", help="The store: sqlite:///file.db, file:///directory, …")
 ]
-Id = Annotated[str, typer.Argument(help="Id of the process.", autocompletion=complete_id)]
+Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the process.", autocompletion=complete_id)]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 CodecName = Annotated[
     str, typer.Option("--codec", help="What wrote the journals: msgpack, json, or module:attribute of a codec.")

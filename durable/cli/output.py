@@ -63,6 +63,11 @@ def say(text: str) -> None:
     typer.echo(clean(text))
 
 
+def say_raw(text: str) -> None:
+    """Text for another program, exactly as it is."""
+    typer.echo(text, nl=False)
+
+
 def say_error(text: str) -> None:
     """The text of an error, on standard error."""
     for line in text.splitlines():
@@ -87,6 +92,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: plain(one) for key, one in value.items()}
     return value
+
+
+def number_of(number: int, what: str) -> str:
+    """A number of things: 1 object, 2 objects."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def clock(time: datetime | None) -> str:

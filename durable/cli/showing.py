@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 
 from durable.checking import waits_of
 from durable.cli import applications, options
-from durable.cli.output import clock, length, progress, say, say_json, say_table, table
+from durable.cli.output import clock, length, progress, say, say_error, say_json, say_table, table
 from durable.cli.stores import opened
-from durable.insight import CheckpointView, Insight, ProcessView, RecordView, Wait, in_words
+from durable.insight import CheckpointView, Insight, ProcessView, RecordView, Wait, in_words, record_in_words
 from durable.insight.waiting import at
 from durable.journal import Record
 from durable.storage import ProcessRow, Status
+
+_EXCEPTION = re.compile(r"\w+\(")  # the `repr` of one
 
 
 def show(
@@ -61,8 +64,24 @@ def history(
     if as_json:
         say_json({"id": id, "records": records})
         return
-    rows = [(str(one.seq), clock(one.time), one.kind, one.name, _value(one.value)) for one in records]
+    why = _why_unreadable(records)
+    rows = [(str(one.seq), clock(one.time), one.kind, one.name, "" if why else _payload(one)) for one in records]
     say_table(table(["record", "time (UTC)", "kind", "name", "value"], rows, cut=["value"]))
+    if why:
+        say_error(f"no value here can be read with --codec {codec}: name the codec that wrote them")
+        if not _EXCEPTION.match(why):  # which says nothing to a person, and quotes the bytes
+            say_error(f"  why: {why}")
+
+
+def _why_unreadable(records: Sequence[RecordView]) -> str | None:
+    """Why the first value cannot be read, if none can: then it is the codec, not the values."""
+    values = [one.value for one in records if one.value is not None]
+    reasons = [value["$unreadable"][0] for value in values if isinstance(value, dict) and "$unreadable" in value]
+    return str(reasons[0]) if values and len(reasons) == len(values) else None
+
+
+def _payload(record: RecordView) -> str:
+    return "" if record.value is None else record_in_words(record.kind, record.value)
 
 
 def _say_process(view: ProcessView) -> None:
@@ -123,7 +142,7 @@ def _checkpoint(view: CheckpointView) -> tuple[str, ...]:
     if view.error is not None:
         value = view.error
     elif view.ended_at is None:
-        value = f"due {at(view.due)}" if view.due else ""
+        value = f"due {at(view.due)}" if view.due else f"process {view.child}" if view.child else ""
     else:
         value = "" if view.kind in ("delay", "timeout", "timer") else _value(view.value)
     return (

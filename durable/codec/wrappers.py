@@ -11,7 +11,7 @@ import zlib
 from typing import Any
 
 from durable.codec.protocol import Codec
-from durable.errors import DecodeError
+from durable.errors import DecodeError, needing_extra
 
 _AS_IS, _ZLIB = b"\0", b"\1"  # the first byte of what CompressedCodec writes
 
@@ -32,18 +32,14 @@ class EncryptedCodec:
         and ids (of processes, definitions, queues, checkpoints, events, and keys that de-duplicate events), times, and
         why a process was cancelled or terminated or is stalled, which may quote an error. Put no secret into these.
     Raises:
-        ImportError: The extra ``durable[encryption]`` is not installed.
+        MissingExtra: The extra ``encryption`` is not installed.
         ValueError: No key, or not a Fernet key.
     Source: https://github.com/fernet/spec  .. versionadded:: 0.1
     """
 
     def __init__(self, inner: Codec, *keys: str | bytes) -> None:
-        try:
+        with needing_extra("encryption", "EncryptedCodec"):
             from cryptography.fernet import Fernet, InvalidToken, MultiFernet  # here, because it is an extra
-        except ImportError as error:
-            raise ImportError(
-                "EncryptedCodec needs the package 'cryptography'\n  fix: pip install 'durable[encryption]'"
-            ) from error
         if not keys:
             raise ValueError("EncryptedCodec needs at least one key\n  fix: make one with Fernet.generate_key()")
         self.inner = inner

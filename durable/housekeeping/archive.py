@@ -47,7 +47,7 @@ class Archive:
         create: Whether a folder of this machine is made if it is missing.
 
     Raises:
-        ImportError: The extra ``durable[objects]`` is not installed.
+        MissingExtra: The extra ``objects`` is not installed.
         StorageError: The URL leads to no object store.
     """
 
@@ -113,7 +113,7 @@ async def list_archive(
         last: Only what ended on this day (UTC) or earlier.
 
     Raises:
-        ImportError: The extra ``durable[objects]`` is not installed.
+        MissingExtra: The extra ``objects`` is not installed.
         StorageError: The archive cannot be reached.
         CorruptJournal: A part of its index is damaged.
     """

@@ -46,7 +46,7 @@ async def keep_house(
     Durability: What is purged is in the archive for good.
     Raises:
         StorageError: The store or the archive fails. What was done so far stays done.
-        ImportError: An archive is wanted, and the extra ``durable[objects]`` is not installed.
+        MissingExtra: An archive is wanted, and the extra ``objects`` is not installed.
     """
     if isinstance(storage, str):
         opened = open_storage(storage)
@@ -74,11 +74,10 @@ async def batches(
         rows = [row for row in rows if row.key not in left]
         if not rows:
             return
-        moving = await _on_their_way(storage, rows)
-        if moving:
-            left |= moving
-            yield Report(left=dict.fromkeys(moving.values(), _MOVING))
-            rows = [row for row in rows if row.key not in moving]
+        if staying := await _not_to_be_purged(storage, rows):
+            left |= {row.key: row.id for row in rows if row.id in staying}
+            yield Report(left=staying)
+            rows = [row for row in rows if row.id not in staying]
         if not rows:
             continue
         if archiving is None:
@@ -89,20 +88,24 @@ async def batches(
         yield report
 
 
-async def _on_their_way(storage: JournalStorage, rows: Sequence[ProcessRow]) -> dict[int, str]:
+async def _not_to_be_purged(storage: JournalStorage, rows: Sequence[ProcessRow]) -> dict[str, str]:
     """
-    Ids by key of those that a move between stores has ended here, and perhaps not created at its destination yet.
+    Those that a move between stores has ended here, and perhaps not created at its destination yet; and why they stay.
 
     What is here may be all there is of them; the move itself deletes them.
     """
-    moving = {}
+    staying = {}
     for row in rows:
-        if marks.may_be_moved(row) and marks.was_moved(row, await storage.journal(row.key)):
-            moving[row.key] = row.id
-            logger.warning(
-                "Process %r stays in the store: it was %s, which has not come to its end", row.id, row.reason
-            )
-    return moving
+        if not marks.may_be_moved(row):
+            continue
+        try:
+            if marks.was_moved(row, await storage.journal(row.key)):
+                staying[row.id] = _MOVING
+        except CorruptJournal as error:
+            staying[row.id] = f"whether it is on its way to another store cannot be read: {error.args[0]}"
+        if why := staying.get(row.id):
+            logger.warning("Process %r stays in the store: %s", row.id, why)
+    return staying
 
 
 class _Archiving:

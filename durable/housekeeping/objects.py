@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from durable.errors import StorageError
+from durable.errors import StorageError, needing_extra
 
 
 class Folder:
@@ -27,15 +27,13 @@ class Folder:
         create: Whether a folder of this machine is made if it is missing.
 
     Raises:
-        ImportError: The extra ``durable[objects]`` is not installed.
+        MissingExtra: The extra ``objects`` is not installed.
         StorageError: obstore knows nothing for the URL, or there is no such folder.
     """
 
     def __init__(self, url: str, *, create: bool = False) -> None:
-        try:
+        with needing_extra("objects", "An archive"):
             import obstore  # here, because it is an extra
-        except ImportError as error:
-            raise ImportError("Archives need the package 'obstore'\n  fix: pip install 'durable[objects]'") from error
         self.url = url
         self._obstore: Any = obstore
         self._local = _path(url) if urlsplit(url).scheme == "file" else None

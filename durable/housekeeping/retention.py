@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
+
+from durable._host.options import check_length, check_number
+from durable.errors import InvalidDefinition
+
+_OFTENEST = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +23,10 @@ class Retention:
             obstore knows), with credentials and endpoints from the environment; None deletes without archiving.
             There is no default, so that deleting for good is said and never implied.
         batch: How many processes one object of the archive and one transaction of the store hold at most; 1 or more.
-        every: How often a host looks for what is old enough; more than zero.
+        every: How often a host looks for what is old enough, at least a millisecond; by default ten minutes.
 
     Raises:
-        ValueError: A length or number is out of its range, or *archive* is not a URL.
+        InvalidDefinition: An argument is of a wrong type or out of its range, or *archive* is not a URL.
     """
 
     keep: timedelta
@@ -29,14 +35,15 @@ class Retention:
     every: timedelta = timedelta(minutes=10)
 
     def __post_init__(self) -> None:
-        if self.keep < timedelta(0):
-            raise ValueError(f"Retention(keep=…) is zero or more, not {self.keep}")
-        if self.batch < 1:
-            raise ValueError(f"Retention(batch=…) is 1 or more, not {self.batch}")
-        if self.every <= timedelta(0):
-            raise ValueError(f"Retention(every=…) is more than zero, not {self.every}")
-        if self.archive is not None and "://" not in self.archive:
-            raise ValueError(f"Retention(archive=…) is a URL as 'file:///folder', not {self.archive!r}")
+        check_length(self.keep, "`keep` of Retention")
+        check_number(self.batch, "`batch` of Retention")
+        check_length(self.every, "`every` of Retention", _OFTENEST)
+        if self.archive is not None and (not isinstance(self.archive, str) or "://" not in self.archive):
+            folder = isinstance(self.archive, str | Path) and str(self.archive)
+            fix = (
+                f"write {Path(folder).absolute().as_uri()}" if folder else "write file:///folder or s3://bucket/folder"
+            )
+            raise InvalidDefinition(f"`archive` of Retention is a URL, not {self.archive!r:.80}", fix=fix)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from durable.insight.views import (
     moment,
 )
 from durable.insight.waiting import waiting_for
-from durable.insight.words import in_words
+from durable.insight.words import in_words, record_in_words
 
 __all__ = [
     "CheckpointState",
@@ -41,5 +41,6 @@ __all__ = [
     "WaitingFor",
     "in_words",
     "moment",
+    "record_in_words",
     "waiting_for",
 ]

@@ -32,6 +32,7 @@ class _Checkpoint:
     attempts: int = 0
     value: Any = None
     error: str | None = None
+    child: str | None = None
 
     def end(self, state: CheckpointState, time: int) -> None:
         self.state, self.ended_at, self.due = state, time, None
@@ -49,6 +50,7 @@ class _Checkpoint:
             attempts=self.attempts,
             value=self.value,
             error=self.error,
+            child=self.child,
         )
 
 
@@ -164,11 +166,11 @@ class _Teller:
 
     def _add_to_child(self, checkpoint: _Checkpoint, record: Record, value: Any) -> None:
         if record.kind.name == "CHILD":
-            _id, detached = items_of(value, 2)
+            checkpoint.child, detached = items_of(value, 2)
             if detached:  # nobody will be told of its end
                 checkpoint.end(CheckpointState.DONE, record.time)
         elif record.kind.name == "RETURNED":
-            _id, kind, content = items_of(value, 3)
+            checkpoint.child, kind, content = items_of(value, 3)
             completed = kind == Kind.COMPLETED
             checkpoint.value, checkpoint.error = (content, None) if completed else (None, failure_in_words(content))
             checkpoint.end(CheckpointState.DONE if completed else CheckpointState.FAILED, record.time)

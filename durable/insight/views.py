@@ -40,7 +40,7 @@ class ProcessSummary:
     A process as its row tells, without its journal.
 
     Attributes:
-        session: The session that holds it, or None.
+        session: The session that holds it, or None. It stays here after its host has stopped, until another one comes.
         wake_at: When it wants to be claimed by itself; None also while a session holds it.
         reason: Why it is stalled, cancelled or terminated.
     """
@@ -90,6 +90,7 @@ class Wait:
         event: Name of the event, if that is known.
         until: When the timer fires, or when the action is tried again.
         attempt: Number of the attempt that runs or comes next.
+        child: Id of the process that is waited for, if that is known.
     """
 
     kind: WaitKind
@@ -97,6 +98,7 @@ class Wait:
     event: str | None = None
     until: datetime | None = None
     attempt: int | None = None
+    child: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,8 @@ class WaitingFor:
     Where a process stands and why, as one plain *sentence*, and what it was made from.
 
     ``exact`` says that the process was replayed, so that *waits* is complete. Otherwise it is what the journal tells
-    by itself: waiting for an event without a timeout, for instance, leaves no record.
+    by itself: waiting for an event without a timeout, for instance, leaves no record, and what has one may have been
+    given up since.
     """
 
     sentence: str
@@ -136,6 +139,7 @@ class CheckpointView:
         due: When its timer fires, or its next attempt starts.
         attempts: How often the action has been tried, as far as recorded.
         error: "ValueError: the message" of the failure, or of the last attempt.
+        child: Id of the process that was started here, for a child.
     """
 
     name: str
@@ -149,6 +153,7 @@ class CheckpointView:
     attempts: int
     value: Any
     error: str | None
+    child: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,15 @@
 Where a process stands and why, in one plain sentence.
 
 `waiting_for` is given what the process waits for if it was replayed (`durable.checking`). Otherwise `recorded_waits`
-reads from row and journal what they tell: an open timer or attempt whose time is the one the row wants to wake at.
+reads from row and journal what they tell: of a parked process an open timer or attempt whose time is the one the row
+wants to wake at, of one that is held all that is open in its journal; and children that have not returned.
 Waiting for an event without a timeout leaves no record; then the sentence says what is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from durable.insight.checkpoints import Story, last_checkpoint
@@ -24,7 +26,13 @@ from durable.insight.views import (
 )
 from durable.storage import Status
 
-_KINDS = {"do": WaitKind.ACTION, "event": WaitKind.EVENT, "delay": WaitKind.DELAY, "timeout": WaitKind.TIMEOUT}
+_KINDS = {
+    "do": WaitKind.ACTION,
+    "event": WaitKind.EVENT,
+    "delay": WaitKind.DELAY,
+    "timeout": WaitKind.TIMEOUT,
+    "child": WaitKind.CHILD,
+}
 
 
 def waiting_for(
@@ -33,34 +41,50 @@ def waiting_for(
     """Where the process of *summary* stands at *now*; *replayed* is what it waits for, if that is known exactly."""
     if summary.place in (Place.ENDED, Place.STALLED):
         return WaitingFor(_over(summary, story), exact=True)
-    waits = tuple(recorded_waits(summary, story) if replayed is None else replayed)
+    waits = tuple(recorded_waits(summary, story, now) if replayed is None else _with_ids(replayed, story))
     held = summary.place is Place.HELD
     sentence = ", and ".join(_in_words(wait, held, now) for wait in waits if wait.kind is not WaitKind.DEADLINE)
     if not sentence:
         sentence = _what_is_known(summary, story, waits)
+    elif replayed is None and (held or any(wait.kind is WaitKind.CHILD for wait in waits)):
+        sentence = f"{sentence}, as far as its journal tells"
     if summary.place is Place.CLAIMABLE:
         sentence = f"waits to be claimed by a host of queue {summary.queue!r}; then it {sentence}"
-    elif summary.place is Place.HELD and replayed is None:
-        sentence = f"{sentence} (held by session {summary.session})"
+    elif held:  # whether that session still lives, the row does not tell
+        sentence = f"{sentence} (held by session {summary.session}; if its host has stopped, another one goes on)"
     return WaitingFor(sentence, waits, exact=replayed is not None)
 
 
-def recorded_waits(summary: ProcessSummary, story: Story) -> list[Wait]:
-    """What row and journal tell of what the process waits for."""
-    open_ones = [view for view in story.checkpoints if view.state is CheckpointState.OPEN]
-    if summary.place is Place.PARKED:
-        # A timer whose waiter has gone stays open in the journal; the row knows when the process really wakes.
-        waits = [_wait(view) for view in open_ones if view.due is not None and view.due == summary.wake_at]
-        if not waits and story.deadline is not None and moment(story.deadline) == summary.wake_at:
-            return [Wait(WaitKind.DEADLINE, until=summary.wake_at)]
-        return waits
-    return [_wait(view) for view in open_ones if view.kind == "do"]
+def recorded_waits(summary: ProcessSummary, story: Story, now: datetime) -> list[Wait]:
+    """What row and journal tell at *now* of what the process waits for."""
+    waits = [_wait(view) for view in story.checkpoints if view.state is CheckpointState.OPEN]
+    children = [wait for wait in waits if wait.kind is WaitKind.CHILD]
+    others = [wait for wait in waits if wait.kind is not WaitKind.CHILD]
+    match summary.place:
+        case Place.PARKED:
+            # A timer whose waiter has gone stays open in the journal; the row knows when the process really wakes.
+            timed = [wait for wait in others if wait.until is not None and wait.until == summary.wake_at]
+            if not timed and story.deadline is not None and moment(story.deadline) == summary.wake_at:
+                timed = [Wait(WaitKind.DEADLINE, until=summary.wake_at)]
+            return timed + children
+        case Place.HELD:
+            # For the same reason one that is overdue counts only where nothing else can be meant.
+            ahead = [wait for wait in others if wait.kind is WaitKind.ACTION or wait.until is None or wait.until > now]
+            return ahead + children or others
+        case _:
+            return [wait for wait in others if wait.kind is WaitKind.ACTION]
 
 
 def _wait(view: CheckpointView) -> Wait:
     kind = _KINDS.get(view.kind, WaitKind.TIMER)
     attempt = view.attempts + 1 if kind is WaitKind.ACTION else None
-    return Wait(kind, view.name, until=view.due, attempt=attempt)
+    return Wait(kind, view.name, until=view.due, attempt=attempt, child=view.child)
+
+
+def _with_ids(waits: Sequence[Wait], story: Story) -> list[Wait]:
+    """*waits* with the ids of children, which the journal knows."""
+    ids = {view.name: view.child for view in story.checkpoints if view.child is not None}
+    return [replace(wait, child=ids.get(wait.name)) if wait.kind is WaitKind.CHILD else wait for wait in waits]
 
 
 def _over(summary: ProcessSummary, story: Story) -> str:
@@ -80,7 +104,7 @@ def _what_is_known(summary: ProcessSummary, story: Story, waits: Sequence[Wait])
     last = last_checkpoint(story.checkpoints)
     after = "from its start" if last is None else f"after checkpoint {last[0]!r} ({at(last[1])})"
     if summary.place is Place.HELD:
-        return f"is in the memory of a host, {after}: runs an action, or waits for an event or a branch"
+        return f"runs an action, or waits for an event or a branch, {after}"
     if summary.place is Place.CLAIMABLE:
         return f"goes on {after}"
     if waits:
@@ -110,7 +134,7 @@ def _in_words(wait: Wait, held: bool, now: datetime) -> str:
         case WaitKind.TIMER:
             return f"waits for a timer of asyncio{f' in task {wait.name!r}' if wait.name else ''}{until}"
         case WaitKind.CHILD:
-            return f"waits for child {wait.name!r}"
+            return f"waits for child {wait.name!r}{f' (process {wait.child!r})' if wait.child else ''}"
         case WaitKind.OTHER:
             return f"waits at checkpoint {wait.name!r}{until}"
         case WaitKind.DEADLINE:

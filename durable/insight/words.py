@@ -5,7 +5,12 @@ Payloads in words: a readable form, as `durable.codec.reader_for` gives it, the 
 from __future__ import annotations
 
 from base64 import b64decode
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
+
+from durable.insight.views import moment
+from durable.journal import Kind
 
 _FAILURE = {"type", "message", "arguments", "traceback"}  # what every recorded failure has
 
@@ -32,6 +37,43 @@ def in_words(form: Any) -> str:
     if form.keys() >= _FAILURE:
         return failure_in_words(form)
     return f"{{{', '.join(f'{key!r}: {in_words(value)}' for key, value in form.items())}}}"
+
+
+def record_in_words(kind: str, form: Any) -> str:
+    """The payload of a record of this *kind* as `in_words`; what stands there as a number for a time, as that time."""
+    parts = form.get("$tuple") if isinstance(form, dict) else None
+    special = _NUMBERS.get(kind)
+    if special is None or not isinstance(parts, list):
+        return in_words(form)
+    written = [
+        special[position](part) if position in special and isinstance(part, int) else in_words(part)
+        for position, part in enumerate(parts)
+    ]
+    return f"({', '.join(written)})"
+
+
+def _moment_in_words(microseconds: int) -> str:
+    return moment(microseconds).isoformat()
+
+
+def _length_in_words(microseconds: int) -> str:
+    return str(timedelta(microseconds=microseconds))
+
+
+def _kind_in_words(number: int) -> str:
+    try:
+        return Kind(number).name
+    except ValueError:  # of a newer version
+        return str(number)
+
+
+# Numbers in payloads of the library's own that are something else, by kind of record and position.
+_NUMBERS: Mapping[str, Mapping[int, Callable[[int], str]]] = {
+    Kind.STARTED.name: {4: _length_in_words},
+    Kind.ATTEMPT.name: {1: _moment_in_words},
+    Kind.TIMER.name: {1: _moment_in_words},
+    Kind.RETURNED.name: {1: _kind_in_words},
+}
 
 
 def _form_in_words(label: str, part: Any) -> str:

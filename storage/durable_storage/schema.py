@@ -137,6 +137,8 @@ _MAIL_KINDS = {int(kind): kind for kind in MailKind}
 def process_row(values: tuple[Any, ...]) -> ProcessRow:
     """Make a `ProcessRow` of all columns of a ``process`` row, in their order."""
     key, id_, definition, queue, status, *others = values
+    if not 0 <= status < len(STATUSES):
+        raise _unknown(f"The status of process {id_!r}", status)
     return ProcessRow(key, id_, definition, queue, STATUSES[status], *others)
 
 

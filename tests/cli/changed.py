@@ -83,6 +83,17 @@ async def shortened_and_strict(proc: Process, placed: Order) -> str:
     return str(await shortened.function(proc, placed))
 
 
+@process(name="order", strict=True)
+async def inserted_and_strict(proc: Process, placed: Order) -> str:
+    return str(await inserted.function(proc, placed))
+
+
+@process(name="order")
+async def swapped_and_another_kind(proc: Process, placed: Order) -> str:
+    await proc.get(effect, "copied")
+    return str(await another_kind.function(proc, placed))
+
+
 @process(name="order")
 async def broken(proc: Process, placed: Order) -> str:
     await proc.do(effect, "reserved")

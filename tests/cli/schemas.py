@@ -47,6 +47,7 @@ class Wait(Answer):
     event: str | None
     until: datetime | None
     attempt: int | None
+    child: str | None
 
 
 class Waiting(Answer):
@@ -67,6 +68,7 @@ class Checkpoint(Answer):
     attempts: int
     value: Any
     error: str | None
+    child: str | None
 
 
 class Event(Answer):
@@ -118,7 +120,7 @@ class History(Answer):
 
 class Done(Answer):
     id: str
-    done: Literal["raised", "cancel requested", "terminate requested", "resume requested"]
+    done: Literal["raised", "cancel requested", "terminate requested", "resume requested", "nothing"]
 
 
 class Carried(Answer):
@@ -140,7 +142,7 @@ class Copy(Answer):
     transfers: list[Transfer]
 
 
-Verdict = Literal["goes on", "drifts", "fails", "unknown definition", "undecodable"]
+Verdict = Literal["goes on", "drifts", "stalls", "fails", "unknown definition", "undecodable"]
 
 
 class Finding(Answer):
@@ -150,6 +152,8 @@ class Finding(Answer):
     record: int | None
     checkpoint: str | None
     detail: str
+    fix: str | None
+    place: str | None
 
 
 class Check(Answer):

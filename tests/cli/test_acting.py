@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from durable import ProcessCancelled, ProcessClient, ProcessTerminated
+from durable.cli.failures import ExitCode
 from tests.cli import schemas, shop
 from tests.cli.conftest import Cli, live, stalled
 
@@ -100,6 +101,32 @@ def test_terminate_ends_without_compensation(cli: Cli, host: str) -> None:
     assert schemas.Done(**cli.json("terminate", "listen-1", "--reason", "beyond help")).done == "terminate requested"
     with pytest.raises(ProcessTerminated, match="beyond help"):
         result(host, "listen-1")
+
+
+def test_resume_does_nothing_where_nothing_is_stalled(cli: Cli, shop_store: str) -> None:
+    """A process that runs has nothing to try again: it is told so, and no mail is left for it."""
+    answer = cli("resume", "order-1")
+    assert (answer.code, answer.output) == (0, "process 'order-1' is not stalled, so there is nothing to do\n")
+    assert schemas.Done(**cli.json("resume", "order-1")).done == "nothing"
+    assert schemas.Show(**cli.json("show", "order-1")).inbox == []
+    assert cli("resume", "add-1").code == ExitCode.PROCESS  # it has ended
+
+
+def test_a_payload_that_is_no_json_has_its_fix(cli: Cli, shop_store: str) -> None:
+    """Text without its quotes is wrong usage, and the answer shows it with them, ready for the shell."""
+    answer = cli("raise", "order-1", "paid", "it's paid", COLUMNS="200")
+    assert answer.code == ExitCode.USAGE
+    assert """text is written '"it'"'"'s paid"'""" in answer.error
+    assert schemas.Show(**cli.json("show", "order-1")).inbox == []
+
+
+def test_usage_has_capitals() -> None:
+    """What is to be replaced stands in capitals, as in the document."""
+    for command in ("raise", "export", "copy", "archive", "check"):
+        usage = Cli("memory://usage")(command, "--help", COLUMNS="200").output.partition("Usage:")[2].splitlines()[0]
+        arguments = usage.partition("[OPTIONS]")[2]
+        assert arguments.strip()
+        assert arguments == arguments.upper()
 
 
 def test_resume_lets_a_stalled_process_try_again(cli: Cli, url: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -48,11 +49,11 @@ def finding(cli: Cli, change: str, *words: str) -> schemas.Finding:
         ("renamed", "drifts", 2, "reserved", "recorded, but not asked for: DONE 'reserved', VALUE 'copied'"),
         ("inserted", "drifts", 2, "reserved", "recorded, but not asked for: DONE 'reserved', VALUE 'copied'"),
         ("removed", "drifts", 2, "reserved", "recorded, but not asked for: DONE 'reserved'; next: 'paid'"),
-        ("another_kind", "drifts", 2, "reserved", "Process 'order-1' asked for delay 'reserved', but its journal has"),
-        ("more_arguments", "drifts", 1, "order", "Process 'order-1' was started with arguments that 'order' does not"),
+        ("another_kind", "stalls", 2, "reserved", "Process 'order-1' asked for delay 'reserved', but its journal has"),
+        ("more_arguments", "stalls", 1, "order", "Process 'order-1' was started with arguments that 'order' does not"),
         ("shortened", "drifts", 4, "paid", "it ends as completed, and: recorded but never asked for: TIMER 'paid'"),
-        ("shortened_and_strict", "drifts", 4, "paid", "Process 'order-1' is strict, and its journal holds what"),
-        ("broken", "drifts", 3, "copied", "its function raises LookupError: no shelf, and: recorded but never"),
+        ("shortened_and_strict", "stalls", 4, "paid", "Process 'order-1' is strict, and its journal holds what"),
+        ("broken", "fails", 3, "copied", "its function raises LookupError: no shelf, and: recorded but never"),
     ],
 )
 def test_each_change(
@@ -62,6 +63,54 @@ def test_each_change(
     found = finding(half_way, change)
     assert (found.verdict, found.record, found.checkpoint) == (verdict, record, checkpoint)
     assert found.detail.startswith(detail)
+
+
+@pytest.mark.parametrize(
+    ("change", "fix", "line"),
+    [
+        ("same", None, None),
+        (
+            "inserted",
+            "--inserted 'looked up' if 'looked up' was put before them on purpose; "
+            "renames={'reserved': 'looked up'} if 'reserved' is called so now, else it runs again; leave it so if",
+            'await proc.do(effect, "looked up")',
+        ),
+        ("renamed", "--inserted 'taken from the shelf' if", 'await proc.do(effect, "taken from the shelf")'),
+        ("removed", "leave it so if they were removed on purpose: the process goes on", None),
+        ("another_kind", "give the new checkpoint its own name", 'await proc.delay(timedelta(days=1), "reserved")'),
+        ("more_arguments", "give the new parameter a default", '@process(name="order")'),
+        ("shortened_and_strict", "deploy code that asks for these checkpoints", None),
+        ("inserted_and_strict", "--inserted 'looked up' if", 'await proc.do(effect, "looked up")'),
+        ("broken", "mend it before the deploy", 'raise LookupError("no shelf")'),
+    ],
+)
+def test_what_to_do_and_where(half_way: Cli, change: str, fix: str | None, line: str | None) -> None:
+    """What would not go on has a fix and, where there is one, the line of code at which it shows."""
+    found = finding(half_way, change)
+    assert (found.fix or "").startswith(fix or "")
+    assert (found.fix is None) == (fix is None)
+    if line is None:
+        assert found.place is None
+        return
+    assert found.place is not None
+    path, _, number = found.place.rpartition(":")
+    assert path == changed.__file__
+    assert Path(path).read_text().splitlines()[int(number) - 1].strip() == line
+
+
+def test_strict_code_that_drifts_stalls(half_way: Cli) -> None:
+    """Whether a drift is noted or fatal is up to the definition, and the verdict says which."""
+    found = finding(half_way, "inserted_and_strict")
+    assert (found.verdict, found.record) == ("stalls", 2)
+    assert found.detail.endswith("; strict, it stalls if it ends without asking for them")
+    assert found.fix is not None and found.fix.endswith("; ask for them again before the function ends")
+
+
+def test_the_record_of_a_checkpoint_that_was_held_back(half_way: Cli) -> None:
+    """A kind that changed behind a new checkpoint is told at its own record and line, not at the last one read."""
+    found = finding(half_way, "swapped_and_another_kind")
+    assert (found.verdict, found.record, found.checkpoint) == ("stalls", 2, "reserved")
+    assert found.place is not None
 
 
 def test_an_insertion_on_purpose(half_way: Cli) -> None:
@@ -149,3 +198,14 @@ def test_the_report_for_people(cli: Cli, shop_store: str) -> None:
     output = cli("check", "tests.cli.shop").output
     assert output.splitlines()[0].split() == ["id", "definition", "verdict", "why,", "or", "what", "comes", "next"]
     assert "drifts at checkpoint 2 'reserved'" in cli("check", "tests.cli.changed:removed").output
+
+
+def test_one_fix_for_all_it_helps(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below the table each line to change stands once, as seen from here, however many processes it holds up."""
+    live(cli.url, {f"order-{n}": shop.order(shop.Order(n, "tea")) for n in (1, 2, 3)}, settled("order-1", "order-3"))
+    monkeypatch.chdir(ROOT)
+    lines = cli("check", "tests.cli.changed:another_kind").output.splitlines()[4:]
+    assert lines[:2] == ["", "stalls: order-3 and 2 more"]
+    assert re.fullmatch(r"  code: tests/cli/changed\.py:\d+", lines[2])
+    assert lines[3].startswith("  fix:  give the new checkpoint its own name and deploy")
+    assert lines[4:] == ["", "3 stalls"]

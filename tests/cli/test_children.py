@@ -6,7 +6,7 @@ from typing import Any
 
 from durable import MessagePackCodec
 from durable.codec import describe_error, reader_for
-from durable.insight import CheckpointState
+from durable.insight import CheckpointState, record_in_words
 from durable.insight.checkpoints import tell
 from durable.journal import Kind, Record
 
@@ -35,6 +35,13 @@ def test_a_child_is_open_until_it_returns() -> None:
     assert story(started, ("RETURNED", ("child-1", int(Kind.ERRED), error))) == [
         ("child", CheckpointState.FAILED, None, "ValueError: no")
     ]
+
+
+def test_how_a_child_ended_has_its_name() -> None:
+    """In a history the kind of a child's end is a word; one of a newer version stays a number."""
+    for number, word in ((Kind.ERRED, "ERRED"), (99, "99")):
+        form = reader_for(CODEC)(CODEC.encode(("child-1", int(number), None)))
+        assert record_in_words("RETURNED", form) == f"('child-1', {word}, None)"
 
 
 def test_a_detached_child_is_done_when_it_is_started() -> None:

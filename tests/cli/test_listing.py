@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -165,10 +166,13 @@ def test_a_closed_pipe_is_no_error_to_talk_about(url: str, shop_store: str) -> N
 
 
 def test_a_held_process_shows_its_session(cli: Cli, url: str) -> None:
-    """A process in the memory of a host shows the session that holds it."""
+    """A process shows the session that holds it, also when its host has stopped and no other one has taken it."""
 
     async def look(host: object) -> None:
         answer = await asyncio.to_thread(cli, "ps")
-        assert "in memory, session" in answer.output
+        assert re.search(r"held by session \d+$", answer.output, re.MULTILINE)
 
     live(url, {"work-1": shop.work()}, look)
+    answer = cli("ps")
+    assert re.search(r"held by session \d+$", answer.output, re.MULTILINE)
+    assert "memory" not in answer.output

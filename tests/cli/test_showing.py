@@ -6,12 +6,15 @@ import asyncio
 import re
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from durable import JsonCodec, Process, ProcessClient, process
+from durable import CompressedCodec, JsonCodec, Process, ProcessClient, ProcessHost, Status, process
+from durable.insight import CheckpointState, CheckpointView, Place, ProcessSummary, moment
+from durable.insight.checkpoints import Story
+from durable.insight.waiting import recorded_waits
 from tests.cli import schemas, shop
 from tests.cli.conftest import Cli, live, settled, stalled
 
@@ -98,13 +101,70 @@ def test_a_held_one_says_what_it_runs(cli: Cli, url: str) -> None:
 
     said: list[str] = []
     live(url, {"work-1": shop.work()}, lambda host: _look(cli, said))
-    assert said[0].startswith("is in the memory of a host, from its start: runs an action, or waits for an event")
-    assert said[1] == "runs action 'worked', attempt 1"
+    held = re.compile(r" \(held by session \d+; if its host has stopped, another one goes on\)$")
+    assert held.sub("", said[0]) == "runs an action, or waits for an event or a branch, from its start"
+    assert held.sub("", said[1]) == "runs action 'worked', attempt 1"
+    assert all(map(held.search, said))
+    said.clear()
+    asyncio.run(_look(cli, said))  # its host has left, nobody has taken it yet
+    assert all(map(held.search, said))
 
 
 async def _look(cli: Cli, said: list[str]) -> None:
     for words in ((), ("--app", APP)):
         said.append(await asyncio.to_thread(sentence, cli, "work-1", *words))
+
+
+def test_a_held_one_lists_what_is_open(cli: Cli, url: str) -> None:
+    """Of a process in memory the journal tells the open timers and children; that they still count is not certain."""
+    said: list[schemas.Waiting] = []
+
+    async def look(host: ProcessHost) -> None:
+        while len(await host.get("family-1").history()) < 3:
+            await asyncio.sleep(0.005)
+        for words in ((), ("--app", f"{__name__}:relatives")):
+            answer = await asyncio.to_thread(cli.json, "show", "family-1", *words)
+            said.append(schemas.Show(**answer).waiting)
+
+    live(url, {"family-1": family()}, look, [family, shop.listen, shop.rest], park_after=timedelta(days=1))
+    read, replayed = said
+    assert [wait.kind for wait in read.waits] == ["event", "child"]
+    assert (read.exact, replayed.exact) == (False, True)
+    assert re.sub(TIME, "TIME", read.sentence).startswith(
+        "waits for event 'paid' until TIME, and waits for child 'heir' (process 'family-1/heir'), "
+        "as far as its journal tells (held by session "
+    )
+    assert {(wait.name, wait.child) for wait in replayed.waits} == {("paid", None), ("heir", "family-1/heir")}
+    assert "as far as" not in replayed.sentence
+
+
+def test_a_parked_parent_names_its_child(cli: Cli, url: str) -> None:
+    """A parent that only waits for a child says for which one, with the id to look at next; the table has it, too."""
+    live(url, {"parent-1": parent()}, settled("parent-1"), [parent, shop.rest])
+    assert sentence(cli, "parent-1") == "waits for child 'heir' (process 'parent-1/heir'), as far as its journal tells"
+    assert sentence(cli, "parent-1", "--app", f"{__name__}:relatives") == (
+        "waits for child 'heir' (process 'parent-1/heir')"
+    )
+    (child,) = schemas.Show(**cli.json("show", "parent-1")).checkpoints
+    assert (child.kind, child.state, child.child) == ("child", "open", "parent-1/heir")
+    assert "process parent-1/heir" in cli("show", "parent-1").output.splitlines()[-1]
+
+
+def test_a_timer_that_was_given_up_is_not_waited_for() -> None:
+    """An open timer whose time is over does not count beside others; alone, it may be what a stopped host left."""
+    story = Story(checkpoints=[checkpoint("given up", NOW - timedelta(hours=1)), checkpoint("next", NOW + HOUR)])
+    assert [wait.name for wait in recorded_waits(HELD, story, NOW)] == ["next"]
+    story.checkpoints.pop()
+    assert [wait.name for wait in recorded_waits(HELD, story, NOW)] == ["given up"]
+
+
+NOW, HOUR = moment(1_800_000_000_000_000), timedelta(hours=1)
+HELD = ProcessSummary("rest-1", "rest", "default", Status.RUNNING, Place.HELD, 2, NOW, None, None, None, None)
+
+
+def checkpoint(name: str, due: datetime) -> CheckpointView:
+    """An open delay."""
+    return CheckpointView(name, "delay", CheckpointState.OPEN, 2, due - HOUR, None, None, due, 0, None, None)
 
 
 def test_checkpoints_with_times_attempts_and_values(cli: Cli, shop_store: str) -> None:
@@ -179,12 +239,56 @@ def test_the_readable_codec(cli: Cli, url: str) -> None:
     assert all("$unreadable" in value for value in values)
 
 
+def test_the_wrong_codec_is_one_hint(cli: Cli, url: str) -> None:
+    """A history of which nothing can be read says so once, and names the option, not the failure in every row."""
+    live(url, {"add-1": shop.add(1)}, settled("add-1"))
+    answer = cli("history", "add-1", "--codec", "json")
+    assert [line.split()[0] for line in answer.output.splitlines()[1:]] == ["1", "2"]
+    assert "UnicodeDecodeError" not in answer.output
+    assert answer.error == "no value here can be read with --codec json: name the codec that wrote them\n"
+    assert cli("history", "add-1").error == ""
+
+
+def test_the_wrong_codec_says_why_if_it_knows(cli: Cli, shop_store: str) -> None:
+    """What a codec itself says of bytes that are not its own follows the hint."""
+    answer = cli("history", "order-1", "--codec", f"{__name__}:compressed")
+    assert answer.error.splitlines()[1] == "  why: These bytes were not written by CompressedCodec"
+
+
+compressed = CompressedCodec(JsonCodec())
+
+
+def test_times_in_a_history_are_times(cli: Cli, shop_store: str) -> None:
+    """Where the kind of a record says that a number is a time or a length, people are shown one; JSON keeps it."""
+    iso = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00"
+    assert re.search(rf"TIMER +paid +\('event', {iso}\)$", cli("history", "order-1").output, re.MULTILINE)
+    assert re.search(rf"ATTEMPT +charged +\(1, {iso}, tests.cli.shop", cli("history", "charge-1").output)
+    assert re.search(r"STARTED +hurry +\(.*, 7 days, 0:00:00\)$", cli("history", "hurry-1").output, re.MULTILINE)
+    timer = schemas.History(**cli.json("history", "order-1")).records[-1]
+    assert isinstance(timer.value["$tuple"][1], int)
+
+
 def test_several_waits_are_one_sentence(cli: Cli, url: str) -> None:
     """Branches that wait side by side are joined."""
     live(url, {"both-1": both()}, settled("both-1"), [both])
     assert sentence(cli, "both-1", "--app", f"{__name__}:both") == (
         "waits for event 'left' until TIME, and waits in delay 'right' until TIME"
     )
+
+
+@process
+async def parent(proc: Process) -> None:
+    """Waits for its child."""
+    await proc.call(shop.rest(), "heir")
+
+
+@process
+async def family(proc: Process) -> None:
+    """Waits for its child and an event."""
+    await asyncio.gather(proc.event("paid", timeout=timedelta(days=1)), proc.call(shop.rest(), "heir"))
+
+
+relatives = (parent, family)
 
 
 @process

@@ -149,7 +149,7 @@ def test_encryption_needs_keys() -> None:
 def test_encryption_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the package the error names what to install."""
     monkeypatch.setitem(sys.modules, "cryptography.fernet", None)
-    with pytest.raises(ImportError, match=r"pip install 'durable\[encryption\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[encryption\]'"):
         EncryptedCodec(JsonCodec(), b"key")
 
 

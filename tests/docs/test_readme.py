@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import durable
 from durable import errors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,6 +78,13 @@ def test_every_error_has_a_heading() -> None:
     classes = [one for one in vars(errors).values() if inspect.isclass(one) and issubclass(one, errors.DurableError)]
     headings = re.findall(r"^## (D\d{3} \w+)$", (ROOT / "docs" / "errors.md").read_text(), re.MULTILINE)
     assert headings == sorted(f"{one.code} {one.__name__}" for one in classes)
+
+
+def test_every_error_is_a_public_name() -> None:
+    """Whatever users may catch can be imported from `durable` itself."""
+    classes = [one for one in vars(errors).values() if inspect.isclass(one) and issubclass(one, errors.DurableError)]
+    assert [one.__name__ for one in classes if one.__name__ not in durable.__all__] == []
+    assert [one.__name__ for one in classes if getattr(durable, one.__name__) is not one] == []
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -16,6 +16,8 @@ import httpx
 import pytest
 
 from durable import ProcessHost
+from durable.testing.clock import ManualClock
+from examples import web_service
 from examples.web_service import Paid, fulfil_order
 from tests.examples.waiting import parked
 from tests.examples.zip_runs import ROOT
@@ -111,3 +113,27 @@ async def test_an_unpaid_order_is_parked(capsys: pytest.CaptureFixture[str]) -> 
         assert "released" not in capsys.readouterr().out
         await host.raise_event(handle.id, Paid, "card-17")
         assert await handle.result(timedelta(seconds=10)) == "1 items shipped, paid by card-17"
+
+
+async def test_a_result_is_there_or_not_yet_or_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking again is said only while it helps: an order nobody paid, or that was cancelled, is answered as ended."""
+    monkeypatch.setattr(web_service, "PATIENCE", timedelta(0))
+    clock = ManualClock()
+    transport = httpx.ASGITransport(web_service.app)
+    async with (
+        ProcessHost("memory://", [fulfil_order], clock=clock) as host,
+        httpx.AsyncClient(transport=transport, base_url="http://shop") as shop,
+    ):
+        monkeypatch.setattr(web_service.app.state, "host", host, raising=False)
+        unpaid = await host.start(fulfil_order(["tea"]), id="unpaid")
+        cancelled = await host.start(fulfil_order(["milk"]), id="cancelled")
+        assert (await shop.get("/orders/unpaid/result")).status_code == 504
+        await cancelled.cancel("by the customer")
+        await clock.advance(timedelta(days=4))
+        monkeypatch.setattr(web_service, "PATIENCE", timedelta(seconds=SOON))
+        answers = [await shop.get(f"/orders/{id}/result") for id in ("unpaid", "cancelled", "unknown")]
+        assert [answer.status_code for answer in answers] == [409, 409, 404]
+        assert answers[0].json()["detail"].startswith("failed: No event 'paid' came in time")
+        assert answers[1].json()["detail"] == "cancelled: by the customer"
+        with pytest.raises(TimeoutError):
+            await unpaid.result()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 from durable import (
     EncodeError,
@@ -25,6 +28,7 @@ from durable import (
     ProcessHost,
     process,
 )
+from durable.codec import EncryptedCodec, MessagePackCodec
 from durable.definition import Invocation
 from durable.journal import Record
 from durable.storage import open_storage
@@ -189,6 +193,21 @@ class Unequal:
     """Without an equality of its own."""
 
     number: int
+
+
+async def test_equal_arguments_are_found_under_encryption(tmp_path: Path) -> None:
+    """No two ciphertexts are alike: what has no equality, or none with itself, is compared all the same."""
+    codec = EncryptedCodec(MessagePackCodec(), Fernet.generate_key())
+
+    @process
+    async def function(proc: Process, value: object, other: object = None) -> None: ...
+
+    async with ProcessClient(f"sqlite:///{tmp_path / 'store.db'}", codec=codec) as client:
+        for id, value in (("object", Unequal(1)), ("number", math.nan)):
+            await client.start(function(value), id=id)
+            assert not (await client.start(function(value=deepcopy(value)), id=id)).created
+            with pytest.raises(ProcessExists):
+                await client.start(function(Unequal(2)), id=id)
 
 
 async def test_what_has_no_equality_is_equal_if_it_is_recorded_alike(tmp_path: Path) -> None:

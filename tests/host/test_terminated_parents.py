@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 
 import pytest
 
 from durable import Process, ProcessCancelled, ProcessClient, ProcessHost, ProcessTerminated, Status, process
+from durable._host.residents.parenting import attached_children
+from durable.journal import Kind, Record
 from durable.storage import MailKind
 from tests.host.staging import SOON, GatedStorage, until, until_it_waits, until_recorded, until_stalled
 
@@ -104,3 +107,24 @@ async def test_a_host_knows_of_the_mail_of_its_processes(url: str, monkeypatch: 
         await until(host._is_quiet)  # so nothing else makes it look
         await host.raise_event("p", "enough")
         assert await handle.result(SOON) == "stopped"
+
+
+class Pickle:
+    """A codec of somebody's own, which writes what ours refuse."""
+
+    def encode(self, value: object) -> bytes:
+        return pickle.dumps(value)
+
+    def decode(self, data: bytes) -> object:
+        return pickle.loads(data)
+
+
+def test_who_has_ended_is_known_under_any_codec() -> None:
+    """What is left of the children is read with the codec of the host, whatever they returned."""
+    codec = Pickle()
+    records = [
+        Record(2, Kind.CHILD, "one", codec.encode(("p/one", False)), 1),
+        Record(3, Kind.CHILD, "two", codec.encode(("p/two", False)), 1),
+        Record(4, Kind.RETURNED, "one", codec.encode(("p/one", int(Kind.COMPLETED), Pickle())), 1),
+    ]
+    assert attached_children(codec, records) == ["p/two"]

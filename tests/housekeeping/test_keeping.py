@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 
-from durable.errors import CorruptJournal, StorageError
+from durable.errors import CorruptJournal, InvalidDefinition, StorageError
 from durable.housekeeping import Retention, keep_house, list_archive, read_archive
 from durable.journal import Kind, Record
 from durable.storage import Batch, Creation, JournalStorage, Park, Status, open_storage
@@ -191,7 +191,7 @@ async def test_without_the_extra_the_fix_is_told(storage: JournalStorage, monkey
     """Without obstore an archive is refused with what to install, and deleting works all the same."""
     monkeypatch.setitem(sys.modules, "obstore", None)
     await end_some(storage, 3)
-    with pytest.raises(ImportError, match=r"pip install 'durable\[objects\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[objects\]'"):
         await keep_house(storage, Retention(LONG_AGO, "memory://any"), now=NOW)
     assert (await keep_house(storage, Retention(LONG_AGO, None), now=NOW)).purged == 3
 
@@ -207,7 +207,7 @@ async def test_without_the_extra_the_fix_is_told(storage: JournalStorage, monkey
 )
 def test_a_retention_that_cannot_be_is_refused(options: dict[str, Any]) -> None:
     """Lengths, numbers and URLs out of range are told where they are written."""
-    with pytest.raises(ValueError, match=next(iter(options))):
+    with pytest.raises(InvalidDefinition, match=next(iter(options))):
         Retention(**{"keep": LONG_AGO, "archive": None, **options})
 
 

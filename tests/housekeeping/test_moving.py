@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import pytest
 
-from durable import Event, MessagePackCodec, Process, ProcessHost, process
-from durable.errors import StorageError
+from durable import Event, MessagePackCodec, Process, ProcessHost, ProcessTerminated, process
+from durable.errors import CorruptJournal, StorageError
 from durable.housekeeping import Retention, keep_house
 from durable.journal import Record
 from durable.storage import Batch, BatchResult, JournalStorage, Status, open_storage
@@ -84,6 +84,33 @@ async def test_what_is_on_its_way_is_not_purged(
     async with hosted(target) as host:
         await host.raise_event("waits-2", Go, "on")
         assert await host.get("waits-2").result() == "on"
+
+
+class OfANewerVersion(StorageProxy):
+    """A store in which one journal cannot be read."""
+
+    key = 0
+
+    async def journal(self, key: int, after: int = 0) -> Sequence[Record]:
+        if key == self.key:
+            raise CorruptJournal("a record of a newer version")
+        return await super().journal(key, after)
+
+
+async def test_one_that_cannot_be_read_keeps_no_others(storage: JournalStorage) -> None:
+    """Whether it is on its way cannot be read: that one stays, with the reason, and the others are purged."""
+    async with hosted(storage) as host:
+        for number in range(3):
+            await host.start(waiting(), id=f"waits-{number}")
+            await host.terminate(f"waits-{number}", "moved to a better place")
+            with pytest.raises(ProcessTerminated):
+                await host.get(f"waits-{number}").result(timedelta(seconds=20))
+    strange, row = OfANewerVersion(storage), await storage.row("waits-1")
+    assert row is not None
+    strange.key = row.key
+    report = await keep_house(strange, Retention(timedelta(0), None))
+    assert (report.purged, [*report.left]) == (2, ["waits-1"])
+    assert "newer version" in report.left["waits-1"]
 
 
 async def test_one_that_was_terminated_in_such_words_is_purged(storage: JournalStorage) -> None:

@@ -65,7 +65,7 @@ def test_without_the_extra_the_fix_is_told() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", dedent(code)]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    assert "pip install 'durable[otel]'" in done.stdout
+    assert "pip install '.[otel]'" in done.stdout
 
 
 def test_a_guarded_observer_may_fail(caplog: pytest.LogCaptureFixture) -> None:

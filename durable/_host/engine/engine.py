@@ -104,6 +104,7 @@ class Engine(Intake):
             self._hand_over(resident, early)
         else:
             resident.flagged = True
+            self.behind.add(resident)
             self.wanted()
 
     # --- the host leaves ---

@@ -90,6 +90,7 @@ class Holding(Surroundings):
         self._held_back: dict[Resident, None] = {}
         self._let_go: dict[int, Resident] = {}  # when the host left, and may still end, park or stall
         self._early: dict[int, list[InboxItem]] = {}  # mail for processes that are just coming or going
+        self.behind: set[Resident] = set()  # those whose mail has to be collected before they can go on
         self._adoption = Adoption(self._adopt, lambda: not self.draining)
         self._absent = Absent(codec, clock, writer, changed, wanted, observer)
         atexit.register(self.abandon)
@@ -109,6 +110,7 @@ class Holding(Surroundings):
         if self.by_id.get(resident.id) is resident:
             del self.by_id[resident.id]
         self.reports.forget(resident.key)
+        self.behind.discard(resident)
         self._held_back.pop(resident, None)
         if self._placed() == self.limit - 1:
             self.wanted()  # there was no room until now: somebody may wait for it

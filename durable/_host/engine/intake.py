@@ -160,6 +160,7 @@ class Intake(Holding):
 
     def _hand_over(self, resident: Resident, items: Sequence[InboxItem]) -> None:
         resident.flagged = False
+        self.behind.discard(resident)
         reason = resident.receive(items)
         if reason is not None:
             resident.terminate(reason)

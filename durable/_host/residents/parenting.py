@@ -85,7 +85,10 @@ def attached_children(codec: Codec, records: Iterable[Record]) -> list[str]:
             if not detached:
                 children[id] = None
         elif record.kind is Kind.RETURNED:
-            (id,) = items_of(read(record.payload), 1)  # how it ended may not be readable any more
+            try:
+                id, *_how = codec.decode(record.payload)
+            except Exception:  # how it ended is not readable any more
+                (id,) = items_of(read(record.payload), 1)
             children.pop(id, None)
     return list(children)
 

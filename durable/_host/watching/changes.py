@@ -7,10 +7,12 @@ Without this, whoever asked first took the hint from the others, and those waite
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import logging
 
 from durable.errors import StorageError
 from durable.storage import JournalStorage
+
+logger = logging.getLogger("durable.host")
 
 _LONGEST = 1.0  # seconds of one call to the store
 
@@ -38,6 +40,11 @@ class Changes:
             await asyncio.wait([self._listening])
 
     async def _listen(self) -> None:
-        with suppress(StorageError):  # the store is away: whoever looks at it now will be told why
+        try:
             await self._storage.wait_for_change(_LONGEST)
+        except StorageError:
+            pass  # the store is away: whoever looks at it now will be told why
+        except Exception:
+            logger.exception("A store failed to tell of changes; it is looked at from time to time")
+            await asyncio.sleep(_LONGEST)
         self.count += 1

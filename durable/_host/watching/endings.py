@@ -10,10 +10,11 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from durable._host.failures import unexpected
 from durable._host.watching.changes import Changes
 from durable._host.watching.looks import Looks
 from durable._host.watching.watch import Watch
-from durable.errors import DurableError, HostClosed, ProcessNotFound, StorageError
+from durable.errors import CorruptJournal, DurableError, HostClosed, ProcessNotFound, StorageError
 from durable.journal import Record
 from durable.storage import ENDED, JournalStorage, ProcessRow
 
@@ -121,6 +122,14 @@ class Endings:
         for watch in watches:
             watch.wake_from_time_to_time()
 
+    def failed(self, id: str, error: DurableError) -> None:
+        """How the process stands cannot be read."""
+        awaited = self._awaited.get(id)
+        if awaited is not None:
+            awaited.fail(error)
+            for watch in awaited.watches:
+                watch.fail(error)
+
     def looked(self, id: str, row: ProcessRow | None) -> None:
         """This is how the process stands; those learn it to whom it is news."""
         awaited = self._awaited.get(id)
@@ -166,24 +175,31 @@ class Endings:
         # Apart from the looks, which nobody's results should hold up, and one after the other: there may be thousands.
         while self._ended:
             id = next(iter(self._ended))
-            row = self._ended[id]
+            row = self._ended.pop(id)
             awaited = self._awaited.get(id)
-            if awaited is not None and awaited.results:
-                await self._read(row, awaited)
-            del self._ended[id]
+            if awaited is None or not awaited.results:
+                continue
+            try:
+                last = await self._last_record(row)
+            except StorageError as error:
+                if isinstance(error, CorruptJournal):
+                    awaited.fail(error)
+                last = None
+            except Exception as error:
+                awaited.fail(unexpected(error))
+                last = None
+            if last is not None:
+                awaited.settle(last)
+            if id in self._awaited:  # the store is away, the process was purged, or somebody else has come to wait
+                self._looks.add(id)
 
-    async def _read(self, row: ProcessRow, awaited: Awaited) -> None:
-        try:
-            records = await self._storage.journal(row.key)
-        except StorageError:
-            records = []
-        except DurableError as error:
-            awaited.fail(error)
-            return
-        if records:
-            awaited.settle(records[-1])
-        elif awaited.results:
-            self._looks.add(row.id)  # the store is away, or the process is purged: the next look will tell
+    async def _last_record(self, row: ProcessRow) -> Record | None:
+        """The last record of a process that has ended; None if it has just been purged."""
+        if records := await self._storage.journal(row.key):
+            return records[-1]
+        if row in await self._storage.rows_by_id([row.id]):
+            raise CorruptJournal(f"The journal of process {row.id!r} is empty", key=row.key)
+        return None
 
 
 def not_found(id: str) -> ProcessNotFound:

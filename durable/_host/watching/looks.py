@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any, Protocol
 
+from durable._host.failures import unexpected
 from durable._host.watching.changes import Changes
-from durable.errors import StorageError
+from durable.errors import CorruptJournal, DurableError, StorageError
 from durable.storage import JournalStorage, ProcessRow
 
 logger = logging.getLogger("durable.host")
@@ -33,6 +35,9 @@ class Asking(Protocol):
 
     def looked(self, id: str, row: ProcessRow | None) -> None:
         """This is the row of process *id*; None: there is no such process."""
+
+    def failed(self, id: str, error: DurableError) -> None:
+        """The row of process *id* cannot be read."""
 
 
 class Looks:
@@ -103,10 +108,7 @@ class Looks:
             while self._new:
                 # When thousands of results are awaited right after a start, most of those processes are here before
                 # the turn of their question comes, and need none.
-                ids = self._next_ids()
-                rows = {row.id: row for row in await self._storage.rows_by_id(ids)} if ids else {}
-                for id in ids:
-                    self._asking.looked(id, rows.get(id))
+                await self._ask(self._next_ids())
         except StorageError as error:
             if not self._failing:
                 logger.warning("The store fails, and %d processes are waited for: trying on. %s", len(self._ids), error)
@@ -114,6 +116,22 @@ class Looks:
             self._new.clear()
         else:
             self._failing = False
+
+    async def _ask(self, ids: Sequence[str]) -> None:
+        try:
+            rows = {row.id: row for row in await self._storage.rows_by_id(ids)} if ids else {}
+        except Exception as error:
+            if isinstance(error, StorageError) and not isinstance(error, CorruptJournal):
+                raise
+            # Something is wrong with one of them, and that is not the business of the others.
+            if len(ids) == 1:
+                self._asking.failed(ids[0], error if isinstance(error, StorageError) else unexpected(error))
+            else:
+                for id in ids:
+                    await self._ask([id])
+            return
+        for id in ids:
+            self._asking.looked(id, rows.get(id))
 
     def _next_ids(self) -> list[str]:
         ids: list[str] = []

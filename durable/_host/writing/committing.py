@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from time import monotonic
 
+from durable._host.failures import unexpected
 from durable._host.tasks import start_task
 from durable._host.writing.collector import Collector
 from durable._host.writing.deliveries import Deliveries
@@ -58,7 +59,7 @@ class Committing:
         self._retry: asyncio.TimerHandle | None = None
         self._queue: deque[Round] = deque()  # rounds that were put together already: retried or split ones
         self._idle: asyncio.Future[None] | None = None
-        self._closed = False
+        self._closed: DurableError | None = None  # what whoever asks from now on is told
         self._collector = Collector(self._loop)
         self._deliveries = Deliveries(self._loop, self._collector, self._delivered)
 
@@ -76,16 +77,19 @@ class Committing:
             await asyncio.shield(self._idle)
 
     def close(self) -> None:
-        """Write and deliver nothing any more."""
-        self._closed = True
+        """
+        Write nothing any more, and tell no process anything. Who called is told: what is known, or an error.
+
+        What is on its way to the store at this moment is told when the store has answered.
+        """
+        if self._closed is not None:
+            return
+        self._closed = _no_answer(self._session is not None)
         self._collector.resume()
         if self._retry is not None:
             self._retry.cancel()
-        error = (
-            SessionLost("The host has closed") if self._session is not None else DurableError("The client has closed")
-        )
         for round in (*self._queue, self._round):
-            round.fail(error)
+            round.fail(self._closed)
         self._queue.clear()
         self._deliveries.clear()
         self._round = Round(self._session)
@@ -102,7 +106,7 @@ class Committing:
             self._scheduled.cancel()
             self._scheduled = None
         self._retry = None
-        if self._committing is not None or self._closed:
+        if self._committing is not None or self._closed is not None:
             return
         if self._queue:
             round = self._queue.popleft()
@@ -133,16 +137,16 @@ class Committing:
 
     def _committed(self, round: Round, task: asyncio.Future[BatchResult]) -> None:
         self._committing = None
-        if self._closed:
-            if not task.cancelled():
-                task.exception()
-            return
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if self._closed is not None:
+            self._answer_late(round, task, error)
+            return
         if self._observer is not None:
             self._observe(self._observer, round.batch, error)
         if error is None:
             self._retry_in = _RETRY_FROM
-            self._deliveries.add(round.deliver(task.result()))
+            result = task.result()
+            self._deliveries.add(round.deliver(result), partial(round.answer, result))
         elif isinstance(error, SessionLost):
             round.fail(error)
             self.close()
@@ -157,6 +161,14 @@ class Committing:
         if self._queue or not self._round.is_empty():
             self._want()
         self._tell_idle()
+
+    def _answer_late(self, round: Round, task: asyncio.Future[BatchResult], error: BaseException | None) -> None:
+        assert self._closed is not None
+        if error is None:
+            round.answer(task.result())
+        elif isinstance(error, _AnswerLost):
+            round.written()
+        round.fail(self._closed)  # whoever is left
 
     def _observe(self, observer: Observer, batch: Batch, error: BaseException | None) -> None:
         seconds = monotonic() - self._sent_at
@@ -186,7 +198,7 @@ class Committing:
             self._split(round, error)
             return
         if not isinstance(error, StorageError):
-            error = _unexpected(error)
+            error = unexpected(error)
         logger.error("The store refused a batch, trying again in %.2f s: %s", self._retry_in, error)
         round.fail_callers(error)
         self._round.fail_callers(error)  # what was asked meanwhile would wait behind the next try
@@ -216,11 +228,12 @@ class _AnswerLost(Exception):
     """The batch is on storage, but what the store answered is not known."""
 
 
+def _no_answer(of_host: bool) -> DurableError:
+    text, fix = "before the store had answered", "ask again: with the same id, or the same key, it counts once"
+    if of_host:
+        return SessionLost(f"The host was closed, or lost its session, {text}", fix=fix)
+    return DurableError(f"The client was closed {text}", fix=fix)
+
+
 async def _awaited(commit: Awaitable[BatchResult]) -> BatchResult:
     return await commit
-
-
-def _unexpected(error: BaseException) -> StorageError:
-    refused = StorageError(f"The store failed in a way it should not: {error!r}", fix="report it with this text")
-    refused.__cause__ = error
-    return refused

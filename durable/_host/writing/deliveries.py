@@ -27,22 +27,29 @@ class Deliveries:
         self._loop = loop
         self._collector = collector
         self._finished = finished
-        self._waiting: deque[Iterator[None]] = deque()
+        self._waiting: deque[tuple[Iterator[None], Callable[[], object]]] = deque()
         self._pumping = False
 
     def is_empty(self) -> bool:
         """Whether everything is told."""
         return not self._waiting
 
-    def add(self, delivery: Iterator[None]) -> None:
-        """Tell all of it, now if nothing else is being told. Never call it inside a task: it steps process code."""
-        self._waiting.append(delivery)
+    def add(self, delivery: Iterator[None], cut_short: Callable[[], object]) -> None:
+        """
+        Tell all of it, now if nothing else is being told; *cut_short* is called if that is not possible any more.
+
+        Never call it inside a task: it steps process code.
+        """
+        self._waiting.append((delivery, cut_short))
         if not self._pumping:
             self._pump()
 
     def clear(self) -> None:
-        """Tell nothing any more."""
+        """Cut short what has not been told."""
+        waiting = list(self._waiting)
         self._waiting.clear()
+        for _, cut_short in waiting:
+            cut_short()
 
     def _pump(self) -> None:
         self._pumping = True
@@ -61,7 +68,8 @@ class Deliveries:
         """Deliver until that moment; whether everything is delivered."""
         waiting = self._waiting
         while waiting:
-            for _ in waiting[0]:
+            delivery, _ = waiting[0]
+            for _ in delivery:
                 if monotonic() > until:
                     return False
             if waiting:  # a delivery may have closed the writer

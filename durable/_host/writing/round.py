@@ -50,7 +50,7 @@ class ChildStart(NamedTuple):
 class Round:
     """A batch and its listeners: `Writer` puts in what is to be written, and who wants to know, side by side."""
 
-    __slots__ = ("batch", "children", "created", "fed", "posted", "sent", "settled", "takers", "waiting")
+    __slots__ = ("_told", "batch", "children", "created", "fed", "posted", "sent", "settled", "takers", "waiting")
 
     def __init__(self, session: int | None) -> None:
         self.batch = Batch(session)
@@ -62,6 +62,7 @@ class Round:
         self.posted: list[tuple[Mail, Callable[[], object]]] = []  # by processes; in the batch behind what was sent
         self.waiting: list[tuple[int, asyncio.Future[None]]] = []  # by process key
         self.takers: list[int] = []  # process keys, one per inbox item taken
+        self._told = 0  # of those that were created
 
     def is_empty(self) -> bool:
         """Whether there is nothing to write and nobody to tell."""
@@ -87,11 +88,9 @@ class Round:
     def deliver(self, result: BatchResult) -> Iterator[None]:
         """Tell everybody, one at a time; the batch is durable, and *result* is what the store answered."""
         interrupted: BaseException | None = None  # raised by one process, and no reason to forget the others
-        for creation, created in self.created:
-            row = result.taken_ids.get(creation.id)
-            # Of several with one id in one batch the first was created, and its row is what the others hear of.
+        while self._told < len(self.created):
             try:
-                created(None if row is None or row.key == creation.key else row, None)
+                self._tell_created(result)
             except (KeyboardInterrupt, SystemExit) as interrupt:
                 interrupted = interrupt
             yield
@@ -113,14 +112,27 @@ class Round:
             except (KeyboardInterrupt, SystemExit) as interrupt:
                 interrupted = interrupt
             yield
+        for _, posted in self.posted:
+            posted()
+        self.answer(result)
+        if interrupted is not None:
+            raise interrupted
+
+    def answer(self, result: BatchResult) -> None:
+        """Tell those who called, and no process; who was told already hears nothing again."""
+        while self._told < len(self.created):
+            self._tell_created(result)
         for (_, future), delivery in zip(self.sent, result.deliveries, strict=False):
             if not future.done():
                 future.set_result(delivery)
-        for _, posted in self.posted:
-            posted()
         self.written()
-        if interrupted is not None:
-            raise interrupted
+
+    def _tell_created(self, result: BatchResult) -> None:
+        creation, created = self.created[self._told]
+        self._told += 1
+        row = result.taken_ids.get(creation.id)
+        # Of several with one id in one batch the first was created, and its row is what the others hear of.
+        created(None if row is None or row.key == creation.key else row, None)
 
     def written(self) -> None:
         """Tell who waits only for that."""
@@ -130,7 +142,7 @@ class Round:
 
     def fail_callers(self, error: BaseException) -> None:
         """Who started or sent something gets the error at that line; what processes need stays for the next try."""
-        for _, created in self.created:
+        for _, created in self.created[self._told :]:
             created(None, error)
         for _, future in self.sent:
             if not future.done():

@@ -27,6 +27,9 @@ class Writer(Committing):
 
     def create(self, creation: Creation, created: Created) -> None:
         """Create a process; *created* hears None when it is new, the row that has its id, or the error."""
+        if self._closed is not None:
+            created(None, self._closed)
+            return
         self._round.batch.creations.append(creation)
         self._round.created.append((creation, created))
         self._want()
@@ -78,6 +81,9 @@ class Writer(Committing):
     def send(self, mail: Mail) -> asyncio.Future[Delivery]:
         """Put *mail* into the inbox of its process; durable when the future is done."""
         future: asyncio.Future[Delivery] = self._loop.create_future()
+        if self._closed is not None:
+            future.set_exception(self._closed)
+            return future
         self._round.sent.append((mail, future))
         self._want()
         return future
@@ -95,6 +101,9 @@ class Writer(Committing):
     def written(self, key: int) -> asyncio.Future[None]:
         """Done when all records of process *key* until now are durable, or with the error that keeps them from it."""
         future: asyncio.Future[None] = self._loop.create_future()
+        if self._closed is not None:
+            future.set_exception(self._closed)
+            return future
         self._round.waiting.append((key, future))
         self._want()
         return future

@@ -30,26 +30,29 @@ What is skipped says what is not tested. The subjects are one module each; deriv
 
 from pkgutil import iter_modules
 
-import pytest
+from durable.errors import needing_extra
 
-# Failures show the values they compare, as in a test module; it has to be said before the subjects are imported.
-pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in iter_modules(__path__)))
+with needing_extra("test", "durable.testing.storage_contract"):
+    import pytest
 
-from durable.testing.storage_contract.agreement import AgreesWithMemory  # noqa: E402
-from durable.testing.storage_contract.answers import Answers  # noqa: E402
-from durable.testing.storage_contract.batches import Batches  # noqa: E402
-from durable.testing.storage_contract.claims import Claims  # noqa: E402
-from durable.testing.storage_contract.contention import Contention  # noqa: E402
-from durable.testing.storage_contract.creations import Creations  # noqa: E402
-from durable.testing.storage_contract.endings import Endings  # noqa: E402
-from durable.testing.storage_contract.interruptions import Interruptions  # noqa: E402
-from durable.testing.storage_contract.mails import Mails  # noqa: E402
-from durable.testing.storage_contract.sessions import Sessions  # noqa: E402
-from durable.testing.storage_contract.sharing import Sharing  # noqa: E402
-from durable.testing.storage_contract.successions import Successions  # noqa: E402
-from durable.testing.storage_contract.suite import Suite  # noqa: E402
-from durable.testing.storage_contract.values import Values  # noqa: E402
-from durable.testing.storage_parts import Clock  # noqa: E402
+    # Failures show the values they compare, as in a test module; it has to be said before the subjects are imported.
+    pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in iter_modules(__path__)))
+
+    from durable.testing.storage_contract.agreement import AgreesWithMemory
+    from durable.testing.storage_contract.answers import Answers
+    from durable.testing.storage_contract.batches import Batches
+    from durable.testing.storage_contract.claims import Claims
+    from durable.testing.storage_contract.contention import Contention
+    from durable.testing.storage_contract.creations import Creations
+    from durable.testing.storage_contract.endings import Endings
+    from durable.testing.storage_contract.interruptions import Interruptions
+    from durable.testing.storage_contract.mails import Mails
+    from durable.testing.storage_contract.sessions import Sessions
+    from durable.testing.storage_contract.sharing import Sharing
+    from durable.testing.storage_contract.successions import Successions
+    from durable.testing.storage_contract.suite import Suite
+    from durable.testing.storage_contract.values import Values
+    from durable.testing.storage_parts import Clock
 
 __all__ = [
     "AgreesWithMemory",

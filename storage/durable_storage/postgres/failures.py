@@ -114,5 +114,8 @@ def unavailable(error: BaseException | None, shown: str) -> StorageUnavailable:
     """The error of a server that is away for longer than a call waits."""
     reason = None if error is None else f"{type(error).__name__}: {error}"
     return StorageUnavailable(
-        "The database cannot be reached", store=shown, error=reason, fix="it is tried again; look at server and network"
+        "The database cannot be reached",
+        store=shown,
+        error=reason,
+        fix="look at server, network and URL; a host that runs tries again by itself, anything else is yours to repeat",
     )

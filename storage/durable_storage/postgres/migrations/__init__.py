@@ -39,7 +39,12 @@ def ddl(schema: str = "durable", since: int = 0) -> str:
     Args:
         schema: Where the tables are; the ``schema`` option of the URL.
         since: The version that is there; 0: nothing yet.
+
+    Raises:
+        NewerFormat: This version knows nothing of a version *since*.
     """
+    if since > len(STEPS):
+        raise NewerFormat(f"The newest version of a store is {len(STEPS)} here, and not {since}", fix="upgrade durable")
     body = [f"{_tidy(statement)};" for statement in _statements(schema, since, STEPS)]
     return "\n\n".join(["BEGIN;", *body, "COMMIT;", ""])
 
