@@ -3,12 +3,19 @@ Where a message may go: what a name means is looked up once, checked, and exactl
 
 If the name were looked up again for the connection, whoever owns it could answer with a public address first and with
 one inside our network then.
+
+Looking up is a call that blocks for as long as the name servers like, so each has a daemon thread of its own. On those
+of asyncio's default executor a few names that nobody answers for would keep all others waiting, and the program from
+its exit.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import threading
+from concurrent.futures import Future
+from datetime import timedelta
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from durable.errors import WebhookFailed, WebhookRefused
@@ -17,21 +24,27 @@ from durable.errors import WebhookFailed, WebhookRefused
 # the private addresses that IPv6 had before it had others.
 _NOT_PUBLIC = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20", "fec0::/10")))
 
+_MOST = 100  # names that are looked up at a time
+_under_way: dict[str, Future[list[str]]] = {}
+_lock = threading.Lock()
 
-async def addresses_of(target: str, host: str, port: int, *, allow_private: bool) -> list[str]:
+
+async def addresses_of(target: str, host: str, *, timeout: timedelta, allow_private: bool) -> list[str]:
     """
     The addresses of *host*, in the order the system prefers.
 
     Raises:
-        WebhookFailed: The name could not be looked up.
+        WebhookFailed: The name could not be looked up, or not before *timeout*.
         WebhookRefused: One of the addresses is not public, and *allow_private* is not set.
     """
-    loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        async with asyncio.timeout(timeout.total_seconds()):
+            addresses = await asyncio.wrap_future(_look_up(host))
+    except TimeoutError:
+        message = f"The host of webhook {target!r} is not found within {timeout.total_seconds():g} s"
+        raise WebhookFailed(message, target=target) from None
     except (OSError, UnicodeError) as error:
         raise WebhookFailed(f"The host of webhook {target!r} is not found: {error}", target=target) from None
-    addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
     # One private address among public ones is no accident that should depend on which of them answers.
     refused = [] if allow_private else [address for address in addresses if not is_public(address)]
     if refused:
@@ -42,6 +55,36 @@ async def addresses_of(target: str, host: str, port: int, *, allow_private: bool
             fix="if it is meant to, write `Webhook(…, allow_private=True)`",
         )
     return addresses
+
+
+def _look_up(host: str) -> Future[list[str]]:
+    """The addresses of *host*, asked for on a thread; of a look-up that is under way already there is no second one."""
+    with _lock:
+        if (found := _under_way.get(host)) is not None:
+            return found
+        if len(_under_way) >= _MOST:
+            raise OSError(f"{_MOST} other names are being looked up")
+        found = Future()
+        found.set_running_or_notify_cancel()  # from now on who gives up waiting does not take it from the others
+        threading.Thread(target=_ask, args=[host, found], name=f"look-up {host}", daemon=True).start()
+        _under_way[host] = found
+        return found
+
+
+def _ask(host: str, found: Future[list[str]]) -> None:
+    addresses: list[str] = []
+    failure: Exception | None = None
+    try:
+        answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(address[0]) for *_, address in answers))
+    except Exception as error:
+        failure = error
+    with _lock:
+        del _under_way[host]
+    if failure is None:
+        found.set_result(addresses)
+    else:
+        found.set_exception(failure)
 
 
 def is_public(text: str) -> bool:

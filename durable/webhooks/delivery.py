@@ -15,7 +15,6 @@ from durable.webhooks.addresses import addresses_of
 from durable.webhooks.signatures import signed_headers, signing_keys
 from durable.webhooks.target import Webhook
 
-_PORTS = {"http": 80, "https": 443}
 _LONGEST = 200  # characters of a failure that are shown
 _PASSING = (408, 429)  # of the answers below 500, those that say: later
 
@@ -30,7 +29,7 @@ async def post(target: str, webhook: Webhook, id: str, body: bytes) -> int:
     """
     url = httpx.URL(webhook.url)
     host = url.raw_host.decode("ascii")
-    addresses = await addresses_of(target, host, url.port or _PORTS[url.scheme], allow_private=webhook.allow_private)
+    addresses = await addresses_of(target, host, timeout=webhook.timeout, allow_private=webhook.allow_private)
     headers = {
         "host": url.netloc.decode("ascii"),
         "content-type": "application/json",

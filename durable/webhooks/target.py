@@ -31,7 +31,7 @@ class Webhook:
         tls: Instead of the public certificate authorities, for one of your own.
 
     Raises:
-        InvalidDefinition: The URL or a secret cannot be used.
+        InvalidDefinition: The URL, a secret, the retry or the timeout cannot be used.
     """
 
     url: str = field(repr=False)
@@ -51,6 +51,12 @@ class Webhook:
             raise InvalidDefinition(
                 "A webhook goes to an http or https URL with a host and without user and password",
                 fix="write `Webhook('https://shop.example/hooks', secret)`; the signature says who sends",
+            )
+        if not isinstance(self.retry, Retry):
+            raise InvalidDefinition(f"A webhook has retry={self.retry!r:.40}", fix="write `retry=Retry(…)`")
+        if not isinstance(self.timeout, timedelta):
+            raise InvalidDefinition(
+                f"A webhook has timeout={self.timeout!r:.40}", fix="write `timeout=timedelta(seconds=…)`"
             )
         if self.timeout <= timedelta(0):
             raise InvalidDefinition(f"A webhook has a timeout that is not positive: {self.timeout}")

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import update_wrapper
+from functools import partial, wraps
+from inspect import iscoroutinefunction
 from typing import Any, ParamSpec, TypeVar
 
 from pydantic_core import to_json, to_jsonable_python
 
 from durable._kernel.kept import Child
-from durable.definition import Definition, process
-from durable.errors import DurableError, ProcessCancelled, ProcessTerminated, WebhookFailed
+from durable.definition import ProcessFunction, process
+from durable.errors import InvalidDefinition, WebhookFailed
 from durable.process import Process
 from durable.retry import Retry
-from durable.storage import Status
 from durable.webhooks.delivery import post
+from durable.webhooks.plain import PLAIN
 from durable.webhooks.target import THREE_DAYS, Webhook
+from durable.webhooks.telling import SCOPE, Telling
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,6 +37,9 @@ class Webhooks:
             URLs that callers give.
         queue: Of the deliveries; one of their own, so that no host without `deliver` takes them.
 
+    Raises:
+        InvalidDefinition: A target is not a `Webhook`.
+
     Attributes:
         deliver: The process that delivers one message: ``deliver(target, event, data, process_id)``. Its result is the
             status of the answer. A process is told by `notify`; start it yourself for news from elsewhere.
@@ -44,7 +48,11 @@ class Webhooks:
     def __init__(
         self, targets: Mapping[str, Webhook] | Callable[[str], Webhook | None], *, queue: str = "webhooks"
     ) -> None:
-        self._find: Callable[[str], Webhook | None] = targets if callable(targets) else dict(targets).get
+        if not callable(targets):
+            for name, target in targets.items():
+                _webhook_of(name, target)
+            targets = dict(targets).get
+        self._targets = targets
 
         @process(name="durable.webhook", queue=queue)
         async def deliver(
@@ -57,7 +65,7 @@ class Webhooks:
             async def attempt() -> int:
                 return await post(target, self._target(target), id, body)
 
-            known = self._find(target)
+            known = self._known(target)
             retry, timeout = (THREE_DAYS, None) if known is None else (known.retry, known.timeout)
             return await proc.do(attempt, "delivered", retry=_Patient.like(retry), timeout=timeout)
 
@@ -79,43 +87,83 @@ class Webhooks:
             name: Checkpoint name; made of event and target if not given, so a second one needs a name (or a scope).
 
         Durability: The delivery is on storage before this returns, once, whatever crashes.
-        Raises: As `Process.start`.
+        Raises:
+            InvalidDefinition: *target* is no name.
+            Exception: As `Process.start`.
         """
-        plain = to_jsonable_python(data, **_PLAIN)  # the host that delivers need not know the classes
-        invocation = self.deliver(target, event, plain, proc.id)
+        plain = to_jsonable_python(data, **PLAIN)  # the host that delivers need not know the classes
+        invocation = self.deliver(_name_of(target), event, plain, proc.id)
         return await proc.start(invocation, name or f"webhook {event} to {target}", detached=True)
 
-    def notified(self, definition: Definition[P, R], target: str, *, name: str | None = None) -> Definition[P, R]:
+    def telling(self, proc: Process, target: str | None, *, event: str = "process") -> Telling:
         """
-        A process that runs another one as its child, sends how it ended, and ends in the same way.
+        Tell how a block of *proc* ended: ``async with webhooks.telling(proc, "shop"): …``
+
+        The event is ``process.completed``, ``process.failed`` or ``process.cancelled``, and its data are definition,
+        status and error. A block that is left by `Process.restart` has not ended. Where a process is terminated none of
+        its code runs, and nothing is told.
 
         Args:
-            definition: What is run; its code knows nothing of it. The id of the child is that of the process, a slash
-                and the name of *definition*: there it takes events.
-            target: Name of the target. The event is ``process.completed``, ``process.failed``, ``process.cancelled`` or
-                ``process.terminated``.
-            name: Durable name of the new definition; that of *definition* and ``.notified`` if not given.
+            target: Name of the target; None tells nobody.
+            event: Another word than ``process``.
+
+        Checkpoints: ``webhook/end``, so a second one in a process needs a `Process.scope`.
+        Durability: The delivery is on storage before the block is left, once, whatever crashes. If it cannot be
+            started, as there is a process of its id, that is logged, and nothing else changes.
+        Raises:
+            InvalidDefinition: *target* is no name.
+            asyncio.CancelledError: The process was cancelled while it told how the block had ended.
+        """
+        if target is None:
+            return Telling(proc, event, None)
+        return Telling(proc, event, partial(self.notify, proc.scope(SCOPE), _name_of(target)))
+
+    def notified(
+        self, to: str | Callable[..., str | None] | None, *, event: str = "process"
+    ) -> Callable[[ProcessFunction[P, R]], ProcessFunction[P, R]]:
+        """
+        Tell how a process ended: ``@webhooks.notified("shop")``, between ``@process`` and the function.
+
+        As `telling` does it, and with the result, if that is at most 20 kB of JSON. A request to stop that comes while
+        the end is told is too late: the process ends as it was told.
+
+        Args:
+            to: Name of the target, or a function that is given the arguments of the process and makes one of them; None
+                tells nobody.
+            event: Another word than ``process``.
+
+        Checkpoints: ``webhook/result``, with the result, and ``webhook/end``.
+        Raises:
+            InvalidDefinition: What it stands above is not a process function.
         """
 
-        async def tell(proc: Process, child: Child[Any], end: dict[str, Any]) -> None:
-            data = {"process": child.id, "definition": definition.name, **end}
-            await self.notify(proc, target, f"process.{end['status']}", data, name="notified")
+        def decorate(function: ProcessFunction[P, R]) -> ProcessFunction[P, R]:
+            if not iscoroutinefunction(function):
+                raise InvalidDefinition(
+                    f"`notified` takes the `async def` of a process, and {function!r:.80} is not one",
+                    fix="write `@process` above `@webhooks.notified(…)`, and that above the `async def`",
+                )
 
-        async def notified(proc: Process, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            child = await proc.start(definition(*args, **kwargs))
-            try:
-                end = await _end_of(child)
-            except asyncio.CancelledError:  # this one was asked to stop; the child has stopped by now, in its own way
-                await tell(proc, child, await _end_of(child))
-                raise
-            await tell(proc, child, end)
-            return await child.result()
+            @wraps(function)  # its parameters are read from there, by `durable.web` as well
+            async def notified(proc: Process, /, *args: P.args, **kwargs: P.kwargs) -> R:
+                telling = self.telling(proc, to(*args, **kwargs) if callable(to) else to, event=event)
+                try:
+                    result = await telling.keep(await function(proc, *args, **kwargs))
+                except BaseException as error:
+                    await telling.tell(error)
+                    raise
+                await telling.tell(None, result)
+                return result
 
-        update_wrapper(notified, definition.function)  # its parameters are read from there, by `durable.web` as well
-        return process(name=name or f"{definition.name}.notified", queue=definition.queue)(notified)
+            return notified
+
+        return decorate
+
+    def _known(self, name: str) -> Webhook | None:
+        return _webhook_of(name, self._targets(name))
 
     def _target(self, name: str) -> Webhook:
-        target = self._find(name)
+        target = self._known(name)
         if target is None:
             raise WebhookFailed(
                 f"This host knows no webhook {name!r}",
@@ -142,29 +190,24 @@ class _Patient(Retry):
         return max(pause, min(timedelta(seconds=asked), self.longest))
 
 
-async def _end_of(child: Child[Any]) -> dict[str, Any]:
-    """How a child ended, to be told: ``status``, and ``result`` or ``error``."""
-    try:
-        result = await child.result()
-    except ProcessCancelled as error:
-        return {"status": Status.CANCELLED.value, "error": _error(error)}
-    except ProcessTerminated as error:
-        return {"status": Status.TERMINATED.value, "error": _error(error)}
-    except Exception as error:
-        return {"status": Status.FAILED.value, "error": _error(error)}
-    return {"status": Status.COMPLETED.value, "result": result}
+def _name_of(target: object) -> str:
+    if isinstance(target, str):
+        return target
+    # Its secret would be written into the journal.
+    raise InvalidDefinition(
+        f"A target is told by its name, and this is {type(target).__name__}",
+        fix='write `Webhooks({"shop": Webhook(…)})` once, and "shop" in processes',
+    )
 
 
-def _error(error: Exception) -> dict[str, str]:
-    """Type and message of an error; tracebacks stay here."""
-    if not isinstance(error, DurableError):
-        return {"type": type(error).__qualname__, "message": str(error)}
-    return {"type": error.facts.get("type_name", type(error).__qualname__), "message": str(error.args[0])}
-
-
-# As durable.web writes values: an enum as its value, a dataclass or model as an object, bytes as base64.
-_PLAIN: dict[str, Any] = {"bytes_mode": "base64", "inf_nan_mode": "strings", "fallback": repr}
+def _webhook_of(name: str, target: Webhook | None) -> Webhook | None:
+    if target is None or isinstance(target, Webhook):
+        return target
+    raise InvalidDefinition(
+        f"Webhook {name!r} is {type(target).__name__} and no `Webhook`",
+        fix="write `Webhook(url, secret)`: nothing is sent without a signature",
+    )
 
 
 def _json(value: Any) -> bytes:
-    return to_json(value, **_PLAIN)
+    return to_json(value, **PLAIN)

@@ -15,6 +15,7 @@ ROOTS = os.pathsep.join(path for path in sys.path if path)
 NEEDS = {
     "postgres": ("asyncpg", "durable.ProcessHost('postgresql://here/shop', [])", "A store at postgresql://"),
     "web": ("starlette", "importlib.import_module('durable.web')", "durable.web"),
+    "webhooks": ("httpx", "importlib.import_module('durable.webhooks')", "durable.webhooks"),
     "encryption": ("cryptography", "durable.EncryptedCodec(durable.JsonCodec(), b'')", "EncryptedCodec"),
     "objects": ("obstore", "importlib.import_module('durable.housekeeping.objects').Folder('file:///')", "An archive"),
     "otel": ("opentelemetry", "importlib.import_module('durable.telemetry')", "durable.telemetry"),

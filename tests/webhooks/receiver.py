@@ -111,13 +111,12 @@ class Names:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **names: list[list[str]]) -> None:
         self.lookups: list[str] = []
         self._names = {name.replace("_", "."): answers for name, answers in names.items()}
-        loop = asyncio.get_running_loop()
-        self._real: Callable[..., Any] = loop.getaddrinfo
-        monkeypatch.setattr(loop, "getaddrinfo", self._look_up)
+        self._real: Callable[..., Any] = socket.getaddrinfo
+        monkeypatch.setattr(socket, "getaddrinfo", self._look_up)
 
-    async def _look_up(self, host: Any, port: Any, **options: Any) -> Any:
+    def _look_up(self, host: Any, port: Any, *given: Any, **options: Any) -> Any:
         if host not in self._names:
-            return await self._real(host, port, **options)
+            return self._real(host, port, *given, **options)
         self.lookups.append(host)
         answers = self._names[host]
         addresses = answers.pop(0) if len(answers) > 1 else answers[0]

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from durable import InvalidDefinition, Retry
-from durable.webhooks import Webhook, WebhookFailed, WebhookRefused, new_secret
+from durable import InvalidDefinition, ProcessHost, Retry
+from durable.webhooks import Webhook, WebhookFailed, WebhookRefused, Webhooks, new_secret
 from durable.webhooks.addresses import is_public
 from durable.webhooks.delivery import post
-from tests.webhooks.receiver import Names, Receiver
+from tests.webhooks.receiver import SOON, Names, Receiver
 
 PRIVATE = [
     "127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
@@ -70,6 +77,64 @@ async def test_the_next_address_is_tried(receiver: Receiver, monkeypatch: pytest
     assert await post("shop", webhook, "id", b"{}") == 204
 
 
+@pytest.fixture
+def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Names that begin with "silent" are looked up for as long as the test lasts; which of them are."""
+    names: list[str] = []
+    is_over = threading.Event()
+    real = socket.getaddrinfo
+
+    def look_up(host: Any, *given: Any, **options: Any) -> Any:
+        if not str(host).startswith("silent"):
+            return real(host, *given, **options)
+        names.append(host)
+        assert is_over.wait(SOON)
+        raise socket.gaierror(socket.EAI_AGAIN, "no name server answers")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    yield names
+    is_over.set()
+
+
+async def test_names_that_nobody_answers_for_hold_up_no_others(receiver: Receiver, silence: list[str]) -> None:
+    """Beside many look-ups that do not end, more than asyncio has threads, a message to another name is delivered."""
+    silent = [f"http://silent-{number}.example" for number in range(40)]
+    attempts = [asyncio.create_task(post("shop", Webhook(url, new_secret()), "id", b"{}")) for url in silent]
+    await asyncio.sleep(0)  # they begin
+    webhook = Webhook(receiver.url("localhost"), new_secret(), allow_private=True)
+    assert await asyncio.wait_for(post("shop", webhook, "id", b"{}"), SOON / 2) == 204
+    assert len(silence) == len(silent)
+    for attempt in attempts:
+        attempt.cancel()
+    await asyncio.gather(*attempts, return_exceptions=True)
+
+
+async def test_a_look_up_has_a_time_limit_and_one_thread(silence: list[str]) -> None:
+    """The timeout of an attempt counts from the look-up; attempts on one name wait for one look-up, and not for ever."""
+    webhook = Webhook("http://silent.example", new_secret(), timeout=timedelta(seconds=0.1))
+    for _ in range(3):
+        with pytest.raises(WebhookFailed, match=r"not found within 0\.1 s"):
+            await asyncio.wait_for(post("shop", webhook, "id", b"{}"), SOON / 2)
+    assert silence == ["silent.example"]
+
+
+def test_a_look_up_does_not_hold_the_exit() -> None:
+    """A program whose look-up does not end leaves at once."""
+    program = """
+import asyncio, socket, threading
+from datetime import timedelta
+from durable.webhooks import Webhook, WebhookFailed, new_secret
+from durable.webhooks.delivery import post
+socket.getaddrinfo = lambda *given, **options: threading.Event().wait()
+try:
+    asyncio.run(post("shop", Webhook("http://a.example", new_secret(), timeout=timedelta(seconds=0.1)), "id", b"{}"))
+except WebhookFailed:
+    print("given up", flush=True)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=SOON, check=True)
+    assert ended.stdout == "given up\n"
+
+
 async def test_no_proxy_is_asked(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy of the environment, which would look the name up again, is not used."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
@@ -115,3 +180,23 @@ def test_a_picture_of_a_webhook_has_no_secrets() -> None:
     webhook = Webhook("https://shop.example/a-token", secret, retry=Retry(3), timeout=timedelta(seconds=3))
     assert secret not in repr(webhook)
     assert "a-token" not in repr(webhook)
+
+
+@pytest.mark.parametrize(("option", "fix"), [("timeout", "timedelta"), ("retry", "Retry")])
+def test_numbers_are_no_options(option: str, fix: str) -> None:
+    """A bare number, of whatever unit it may be, is refused where it is written, with what to write instead."""
+    wrong: dict[str, Any] = {option: 5}
+    with pytest.raises(InvalidDefinition, match=rf"{option}=5\n.*{fix}\("):
+        Webhook("https://shop.example", new_secret(), **wrong)
+
+
+async def test_a_bare_url_is_no_target() -> None:
+    """A URL instead of a `Webhook` is refused: at once in a mapping, and a function that gives one fails deliveries."""
+    url: Any = "https://shop.example/a-token"
+    with pytest.raises(InvalidDefinition, match="Webhook 'shop' is str and no `Webhook`") as caught:
+        Webhooks({"shop": url})
+    assert "a-token" not in str(caught.value)
+    webhooks = Webhooks(lambda name: url)
+    async with ProcessHost("memory://bare-url", [webhooks.deliver]) as host:
+        with pytest.raises(InvalidDefinition, match="no `Webhook`"):
+            await (await host.start(webhooks.deliver("shop", "order.shipped"))).result()

@@ -18,7 +18,6 @@ pytestmark = pytest.mark.slow
 PORT = "DURABLE_TEST_WEBHOOK_PORT"
 
 
-@process
 async def pack(proc: Process) -> int:
     """Does nothing; that it has ended is the news."""
     return 17
@@ -28,10 +27,10 @@ async def notified(stage: Stage) -> object:
     """The receiver knows by the path which story a message belongs to."""
     url = f"http://127.0.0.1:{os.environ[PORT]}/{stage.directory.name}"
     webhooks = Webhooks({"shop": Webhook(url, new_secret(), allow_private=True)})
-    told = webhooks.notified(pack, "shop")
-    async with ProcessHost(stage.url, [pack, told, webhooks.deliver]) as host:
+    told = process(webhooks.notified("shop")(pack))
+    async with ProcessHost(stage.url, [told, webhooks.deliver]) as host:
         result = await (await host.start(told(), id="order")).result()
-        return result, await host.get("order/notified").result()
+        return result, await host.get("order/webhook/end").result()
 
 
 def test_a_webhook_survives_any_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
