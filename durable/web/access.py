@@ -115,7 +115,7 @@ class Gate:
             HTTPException: It may not (403, or what the hook raised), or it comes too often (429).
         """
         self._check_origin(connection)
-        client = f"address {connection.client.host if connection.client else 'unknown'}"
+        client = f"address {connection.client.host if connection.client else 'unknown'!r}"
         if self._authorize is None:
             self._warn_if_reachable(connection)
             self._count(client)
@@ -131,8 +131,9 @@ class Gate:
         if principal is None:
             self._count(client)
             raise HTTPException(403, "You may not do this")
-        self._count(f"principal {principal.name}")
-        self._note(f"principal {principal.name}", access)
+        client = f"principal {principal.name!r}"  # quoted: a name with a line break in it would forge a line of the log
+        self._count(client)
+        self._note(client, access)
 
     def _check_origin(self, connection: HTTPConnection) -> None:
         # A browser sends a page's requests to any address, cookies and all, and asks nobody where a request is "simple"
@@ -140,7 +141,7 @@ class Gate:
         origin = connection.headers.get("origin")
         if origin is None or origin in self._origins:
             return
-        if urlsplit(origin).netloc.lower() != connection.headers.get("host", "").lower():
+        if _netloc(origin) != connection.headers.get("host", "").lower():
             raise HTTPException(403, "A page of another origin may not do this")
 
     def _count(self, client: str) -> None:
@@ -164,6 +165,13 @@ class Gate:
         if access.kind in CHANGES:
             of = "" if access.definition is None else f" of {access.definition!r}"
             logger.info("%s: %s process %r%s", client, access.kind.value, access.process_id, of)
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:  # no address at all
+        return None
 
 
 def is_loopback(address: str) -> bool:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from durable.client import ProcessClient
 from durable.definition import AnyDefinition
@@ -105,7 +106,12 @@ def _routes(endpoints: Endpoints, streams: Streams, openapi: Callable[..., Any])
         Route(f"{one}/terminate", endpoints.terminate, methods=["POST"]),
         Route(f"{one}/resume", endpoints.resume, methods=["POST"]),
         Route(one, endpoints.status),
+        WebSocketRoute("/{path:path}", _no_such_socket),
     ]
+
+
+async def _no_such_socket(_: WebSocket) -> None:
+    raise HTTPException(404)  # of itself Starlette refuses with 403 and says nothing
 
 
 def _with_slash(path: str) -> tuple[str, str]:

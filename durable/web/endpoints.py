@@ -6,7 +6,6 @@ Errors are raised and become answers in `problems`; streams are in `streams`. No
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, TypeVar
@@ -20,12 +19,12 @@ from starlette.responses import Response
 
 from durable.client import ProcessClient
 from durable.errors import UnknownDefinition
-from durable.handle import Handle
+from durable.handle import Handle, ProcessStatus
 from durable.process import Event
 from durable.storage import Status
 from durable.web.access import Access, AccessKind, Gate, Limits
 from durable.web.inputs import REASON, Cursor, Key, Name, Startable, event_body
-from durable.web.patience import FAREWELL, Patience, is_stopping
+from durable.web.patience import FAREWELL, Patience, answering, is_stopping
 from durable.web.pictures import Update, entry, outcome, picture, to_json, update
 from durable.web.problems import Invalid
 from durable.web.watching import Watching
@@ -33,7 +32,6 @@ from durable.web.watching import Watching
 Q = TypeVar("Q", bound=BaseModel)
 
 _LAST_KEY = 2**63 - 1
-_READY_WITHIN = 5.0  # seconds the store has to answer
 _KEY: TypeAdapter[str] = TypeAdapter(Key)
 
 
@@ -89,9 +87,10 @@ class Endpoints:
         # A place in the order of creation: it is there whatever becomes of the process it was taken from.
         before = None if query.cursor is None else min(int(query.cursor), _LAST_KEY)
         limit = min(query.limit, self._limits.page)
-        found = await self._connection.list(
-            status=query.status or None, name=query.definition, limit=limit, before=before
-        )
+        async with answering():
+            found = await self._connection.list(
+                status=query.status or None, name=query.definition, limit=limit, before=before
+            )
         last = str(found[-1].key) if len(found) == limit else None  # as a text, for JavaScript
         return _json({"processes": [picture(status) for status in found], "next": last})
 
@@ -121,8 +120,12 @@ class Endpoints:
         handle = await self._admitted(request, AccessKind.LOOK)
         known = request.headers.get("if-none-match", "").removeprefix("W/").strip('"') or None
         wait = self._wait(request)
-        found = await self._changed(handle.id, known, wait) if known and wait else update(await handle.status())
-        headers = {"ETag": f'"{found.version}"', "Cache-Control": "no-cache", **_farewell()}
+        if known and wait:
+            found = await self._changed(request, handle.id, known, wait)
+        else:
+            found = update(await _look(handle))
+        # Weak, since what it waits for is not part of it.
+        headers = {"ETag": f'W/"{found.version}"', "Cache-Control": "no-cache", **_farewell()}
         if found.version == known:
             return Response(status_code=304, headers=headers)
         return Response(found.text, 200, headers, "application/json")
@@ -131,17 +134,19 @@ class Endpoints:
         """What came of a process: 200 with its result or its error; 202 while it runs."""
         handle = await self._admitted(request, AccessKind.RESULT)
         if wait := self._wait(request):
-            await self._ended(handle.id, wait)
-        status = await handle.status()
+            await self._ended(request, handle.id, wait)
+        status = await _look(handle)
         if not status.ended:
             return _json(picture(status), 202, {"Retry-After": "1", **_farewell()})
-        return _json(await outcome(handle, status))
+        async with answering(journal=True):
+            return _json(await outcome(handle, status))
 
     async def history(self, request: Request) -> Response:
         """Its journal, decoded."""
         query = _query(request, Records)
         handle = await self._admitted(request, AccessKind.HISTORY)
-        records = [record for record in await handle.history() if record.seq > query.after]
+        async with answering(journal=True):
+            records = [record for record in await handle.history() if record.seq > query.after]
         shown = records[: min(query.limit, self._limits.page)]
         last = shown[-1].seq if len(shown) < len(records) else None
         return _json({"records": [entry(record) for record in shown], "next": last})
@@ -180,11 +185,8 @@ class Endpoints:
 
     async def ready(self, request: Request) -> Response:
         """Whether the store answers, too; else 503."""
-        try:
-            async with asyncio.timeout(_READY_WITHIN):
-                await self._connection.list(limit=1)
-        except TimeoutError:
-            raise HTTPException(503, "The store does not answer") from None
+        async with answering():
+            await self._connection.list(limit=1)
         return _json({"status": "ok"})
 
     # --- parts of requests ---
@@ -194,15 +196,16 @@ class Endpoints:
         await self._gate.admit(request, Access(kind, id))
         return self._connection.get(id)
 
-    async def _changed(self, id: str, version: str, wait: float) -> Update:
+    async def _changed(self, request: Request, id: str, version: str, wait: float) -> Update:
         async with self._watching.following(id) as watched:
-            found = await watched.after(None)
-            async with self._patience.within(wait):
+            async with answering():
+                found = await watched.after(None)
+            async with self._patience.within(wait, request):
                 return await watched.after(version)
             return found
 
-    async def _ended(self, id: str, wait: float) -> None:
-        async with self._watching.following(id) as watched, self._patience.within(wait):
+    async def _ended(self, request: Request, id: str, wait: float) -> None:
+        async with self._watching.following(id) as watched, self._patience.within(wait, request):
             found = await watched.after(None)
             while not found.ended:
                 found = await watched.after(found.version)
@@ -225,6 +228,11 @@ class Endpoints:
         if kind != "application/json" and not (optional and not body):
             raise HTTPException(415, "The body must be JSON, with `Content-Type: application/json`")
         return bytes(body)
+
+
+async def _look(handle: Handle[Any]) -> ProcessStatus:
+    async with answering():
+        return await handle.status()
 
 
 def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -36,7 +36,8 @@ class Update(NamedTuple):
     How a process stood at a moment, ready to be sent to any number of listeners.
 
     Attributes:
-        version: Names this state: equal states have equal versions, on every host and after every restart.
+        version: Names this state: equal states have equal versions, on every host and after every restart. What it
+            waits for is no part of that: only the host that has it in memory knows.
         text: The state as JSON.
     """
 
@@ -47,8 +48,10 @@ class Update(NamedTuple):
 
 def update(status: ProcessStatus) -> Update:
     """The picture of *status* with its version."""
-    text = to_json(picture(status))
-    return Update(blake2b(text, digest_size=9).hexdigest(), text, status.ended)
+    told = picture(status)
+    text = to_json(told)
+    del told["waits_for"]
+    return Update(blake2b(to_json(told), digest_size=9).hexdigest(), text, status.ended)
 
 
 def picture(status: ProcessStatus) -> dict[str, Any]:
@@ -111,7 +114,7 @@ def entry(record: HistoryEntry) -> dict[str, Any]:
 
 def _value(record: HistoryEntry) -> Any:
     match record.kind, record.value:
-        case "STARTED", (_, _, arguments, keywords, _):
+        case "STARTED", (_, _, arguments, keywords, *_):  # with its lineage, if it has one
             return {"arguments": arguments, "keywords": keywords}
         case "FAILED" | "ERRED", facts:
             return failure(facts)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from durable.errors import (
     DurableError,
@@ -51,6 +52,8 @@ _STATUS: tuple[tuple[type[DurableError], int], ...] = (
     (SessionLost, 503),
     (StorageError, 503),
 )
+_WITHOUT_BODY = (204, 304)
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _RETRY = {"Retry-After": "1"}
 _NOTHING_HERE = "There is nothing under this path; /openapi.json, beside /processes, says what can be asked for"
 
@@ -96,7 +99,9 @@ async def on_invalid(connection: HTTPConnection, error: Exception) -> Response |
 async def on_http_exception(connection: HTTPConnection, error: Exception) -> Response | None:
     """Answer with what was refused; also what Starlette refuses by itself, as an unknown path."""
     assert isinstance(error, HTTPException)
-    title = HTTPStatus(error.status_code).phrase
+    if error.status_code in _WITHOUT_BODY and not isinstance(connection, WebSocket):
+        return Response(status_code=error.status_code, headers=error.headers)
+    title = _PHRASES.get(error.status_code, "Refused")
     detail = _NOTHING_HERE if error.status_code == 404 and error.detail == title else error.detail
     return await _answer(connection, error.status_code, {"title": title, "detail": detail}, error.headers)
 
@@ -114,11 +119,13 @@ async def _answer(
     response = Response(body, status, headers, PROBLEM)
     if not isinstance(connection, WebSocket):
         return response
-    if "websocket.http.response" in connection.scope.get("extensions", {}):
+    is_refused = connection.application_state is WebSocketState.CONNECTING and status not in _WITHOUT_BODY
+    if is_refused and "websocket.http.response" in connection.scope.get("extensions", {}):
         del response.headers["content-length"]  # older releases of uvicorn and websockets send it twice
         await connection.send_denial_response(response)
-    else:
-        await connection.close(1008 if status < 500 else 1011)
+    elif connection.application_state is not WebSocketState.DISCONNECTED:
+        with suppress(WebSocketDisconnect):  # it has gone meanwhile
+            await connection.close(1008 if status < 500 else 1011, str(members["title"]))
     return None
 
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Generator, Iterable
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 from sse_starlette.sse import AppStatus
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.types import ASGIApp
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from durable.client import ProcessClient
 from durable.definition import AnyDefinition
 from durable.process import Event
 from durable.web.access import Authorize, Limits, is_loopback
 from durable.web.application import app
+from durable.web.problems import on_http_exception
 
 logger = logging.getLogger("durable.web")
 
@@ -39,6 +44,8 @@ async def serve(
     """
     Serve `app` until this program is told to stop (SIGTERM, SIGINT); then return, so that ``async with`` leaves.
 
+    The signal is used up: while this runs, a handler of the program's own is not asked.
+
     Args:
         connection, definitions, events, authorize, limits, origins, title: As for `app`.
         address: Where to listen. An address that other machines reach wants *authorize*; without, you are warned.
@@ -53,13 +60,48 @@ async def serve(
     )
     if authorize is None and is_loopback(address):
         # A page can make a name of its own resolve to this machine, and be of the same origin then.
-        application = TrustedHostMiddleware(application, ["127.0.0.1", "localhost", "[::1]"])
+        application = _OwnNames(application)
     elif authorize is None:
         logger.warning(
             "Processes are open to everybody who reaches %s port %d: no `authorize` was given", address, port
         )
     AppStatus.should_exit = False  # it is set by a server that is told to stop, and for ever: by one before this, too
-    await uvicorn.Server(_config(application, address, port, grace)).serve()
+    await _Server(_config(application, address, port, grace)).serve()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, whose `serve` returns where a signal has stopped it."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Take signals while it serves. uvicorn would raise them again now, which ends the program here and now."""
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
+
+
+class _OwnNames:
+    """Lets those in who ask for a name of this machine; who asks for another one is told so, as of any problem."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_socket = scope["type"] == "websocket"
+        asked: HTTPConnection = WebSocket(scope, receive, send) if is_socket else Request(scope, receive, send)
+        if _is_own(asked.headers.get("host", "")):
+            await self._app(scope, receive, send)
+            return
+        refusal = await on_http_exception(asked, HTTPException(400, "This is served under names of this machine only"))
+        if refusal is not None:
+            await refusal(scope, receive, send)
+
+
+def _is_own(host: str) -> bool:
+    try:
+        return is_loopback(urlsplit(f"//{host}").hostname or "")
+    except ValueError:  # no name at all
+        return False
 
 
 def _config(application: ASGIApp, address: str, port: int, grace: timedelta) -> uvicorn.Config:

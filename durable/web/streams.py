@@ -8,6 +8,7 @@ by whatever host it reaches. Once the end was seen there is nothing more: 204, w
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from functools import lru_cache
@@ -21,9 +22,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from durable.errors import DurableError
 from durable.web.access import Access, AccessKind, Gate
+from durable.web.patience import answering
 from durable.web.pictures import Update
 from durable.web.watching import Watching
+
+logger = logging.getLogger("durable.web")
 
 _PING = 15  # seconds between two comments that keep proxies from closing a quiet stream
 _LEAVE_WITHIN = 1.0  # seconds a stream has to end in order when the server stops
@@ -49,7 +54,8 @@ class Streams:
         await self._gate.admit(request, Access(AccessKind.WATCH, id))
         seen = request.headers.get("last-event-id") or request.query_params.get("last_event_id")
         stream = self._updates(id)
-        first = await anext(stream)  # before anything is sent, so that an error still has its status
+        async with answering():
+            first = await anext(stream)  # before anything is sent, so that an error still has its status
         if first.ended and first.version == seen:
             await stream.aclose()
             return Response(status_code=204)
@@ -69,7 +75,8 @@ class Streams:
         await self._gate.admit(socket, Access(AccessKind.WATCH, id))
         seen = socket.query_params.get("last_event_id")
         async with aclosing(self._updates(id)) as stream:
-            first = await anext(stream)
+            async with answering():
+                first = await anext(stream)
             await socket.accept()
             with suppress(WebSocketDisconnect):
                 await _until_gone(socket, _send(socket, first, stream, seen))
@@ -137,8 +144,11 @@ class _Leaving:
 
 async def _encoded(first: Update, stream: Stream, seen: str | None, leaving: _Leaving) -> AsyncGenerator[bytes, None]:
     async with aclosing(_news(first, stream, seen)) as news:
-        while (update := await leaving.before(news)) is not None:
-            yield _event(update)
+        try:
+            while (update := await leaving.before(news)) is not None:
+                yield _event(update)
+        except DurableError as error:  # it was purged, or the host is closed: who comes back is told with a status
+            logger.info("A stream ends: %s", error)
 
 
 @lru_cache(1024)  # the same for all who listen

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import cast
 
@@ -41,8 +41,15 @@ class Watched:
             ProcessNotFound: There is no such process.
             StorageError: The store failed before anything was known of it.
         """
+        return await self._first(lambda latest: latest.version != version or latest.ended)
+
+    async def next(self, last: Update | None) -> Update:
+        """The newest picture, once it is another one than *last*, be it by what it waits for; else as `after`."""
+        return await self._first(lambda latest: latest != last or latest.ended)
+
+    async def _first(self, is_asked_for: Callable[[Update], bool]) -> Update:
         while True:
-            if self._latest is not None and (self._latest.version != version or self._latest.ended):
+            if self._latest is not None and is_asked_for(self._latest):
                 return self._latest
             if self._error is not None:
                 raise self._error.with_traceback(None)
@@ -50,7 +57,7 @@ class Watched:
 
     def publish(self, latest: Update) -> None:
         """Tell all who listen, unless nothing of it changed that they can see."""
-        if self._latest is None or latest.version != self._latest.version:
+        if latest != self._latest:
             self._latest = latest
             self._tell()
 
@@ -95,13 +102,10 @@ class Watching:
     async def updates(self, id: str) -> AsyncGenerator[Update, None]:
         """How the process stands now, then each change, the newest only, until it has ended."""
         async with self.following(id) as watched:
-            version = None
-            while True:
-                latest = await watched.after(version)
+            latest = None
+            while latest is None or not latest.ended:
+                latest = await watched.next(latest)
                 yield latest
-                if latest.ended:
-                    return
-                version = latest.version
 
     async def _watch(self, id: str, watched: Watched) -> None:
         try:

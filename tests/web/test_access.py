@@ -9,10 +9,12 @@ import httpx
 import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from durable import ProcessHost, StorageError
 from durable.web import Access, AccessKind, Limits, Principal, app
-from tests.web.served import direct
+from tests.web.served import client, direct, serving
 from tests.web.shop import EVENTS, SHOP, reporting
 
 LOOK = "/processes/r"
@@ -109,9 +111,39 @@ async def test_changes_are_noted_with_who_asked(host: ProcessHost, caplog: pytes
         await web.post(f"{LOOK}/terminate", headers=token("ann"))
         await web.post("/definitions/reporting/processes", json={"id": "s"}, headers=token("ann"))
     assert [record.getMessage() for record in caplog.records] == [
-        "principal ann: terminate process 'r'",
-        "principal ann: start process 's' of 'reporting'",
+        "principal 'ann': terminate process 'r'",
+        "principal 'ann': start process 's' of 'reporting'",
     ]
+
+
+async def test_a_name_forges_no_line_of_the_log(host: ProcessHost, caplog: pytest.LogCaptureFixture) -> None:
+    """The name of a principal is quoted where it is noted, whatever it holds."""
+    caplog.set_level(logging.INFO, "durable.web")
+
+    async def authorize(*_: object) -> Principal:
+        return Principal("ann\nINFO forged")
+
+    async with direct(app(host, SHOP, authorize=authorize)) as web:
+        await web.post("/definitions/reporting/processes", json={"id": "s"})
+    assert [record.getMessage() for record in caplog.records] == [
+        "principal 'ann\\nINFO forged': start process 's' of 'reporting'"
+    ]
+
+
+@pytest.mark.parametrize("status", [204, 304, 404, 599])
+async def test_a_hook_may_refuse_with_any_status(host: ProcessHost, status: int) -> None:
+    """What it raises is answered, over real HTTP, also where the status has no body or no phrase."""
+
+    async def authorize(*_: object) -> None:
+        raise HTTPException(status, "not for you")
+
+    async with serving(app(host, SHOP, authorize=authorize)) as server, client(server.address) as web:
+        answer = await web.get(LOOK)
+        assert answer.status_code == status
+        assert ("not for you" in answer.text) == (status not in (204, 304))
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(f"ws://{server.address}{LOOK}/watch")
+        assert refused.value.response.status_code == (403 if status in (204, 304) else status)
 
 
 # --- rates ---
@@ -169,7 +201,7 @@ async def test_forgotten_clients_take_no_memory(host: ProcessHost) -> None:
 async def test_a_page_of_another_origin_may_nothing(web: httpx.AsyncClient, host: ProcessHost) -> None:
     """CORS is off: no header lets a page read, and what a page could send unasked is refused."""
     await host.start(reporting(), id="r")
-    for origin in ("http://elsewhere.test", "null", "http://shop.test.elsewhere.test"):
+    for origin in ("http://elsewhere.test", "null", "http://shop.test.elsewhere.test", "http://[", ""):
         answer = await web.post(f"{LOOK}/terminate", headers={"Origin": origin})
         assert answer.status_code == 403
         assert "access-control-allow-origin" not in answer.headers

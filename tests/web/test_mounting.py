@@ -7,9 +7,12 @@ import logging
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Iterator
+import subprocess
+import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +20,8 @@ import pytest
 from fastapi import FastAPI
 from litestar import Litestar, asgi, get
 from litestar.types import Receive, Scope, Send
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from durable import ProcessHost
 from durable.web import Principal, app, serve
@@ -24,6 +29,7 @@ from tests.web.listening import listening
 from tests.web.served import SOON, client, serving
 from tests.web.shop import SHOP, echo, reporting
 
+ROOT = Path(__file__).parents[2]
 START = "/durable/definitions/echo/processes"
 
 
@@ -94,35 +100,29 @@ async def served(host: ProcessHost, caplog: pytest.LogCaptureFixture, **options:
         await asyncio.wait_for(task, SOON)
 
 
-@pytest.fixture
-def told() -> Iterator[list[int]]:
-    """uvicorn raises the signal again once it has stopped: somebody must take it, or the test program ends."""
-    numbers: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: numbers.append(number))
-    yield numbers
-    signal.signal(signal.SIGTERM, before)
-
-
-async def test_served_alone(host: ProcessHost, caplog: pytest.LogCaptureFixture, told: list[int]) -> None:
+async def test_served_alone(host: ProcessHost, caplog: pytest.LogCaptureFixture) -> None:
     """On this machine only, under its own names only; a signal stops it, an open stream included."""
     await host.start(reporting(), id="r")
     async with served(host, caplog) as address:
         assert address.startswith("127.0.0.1:")
         async with client(address) as web:
             assert (await web.get("/ready")).status_code == 200
-            rebound = await web.get("/processes", headers={"Host": "rebound.test"})
-            assert rebound.status_code == 400
+            for name in (f"localhost:{address.rpartition(':')[2]}", "127.0.0.1", "[::1]:8000"):
+                assert (await web.get("/processes", headers={"Host": name})).status_code == 200
+            for name in ("rebound.test", "127.0.0.1.rebound.test", "[", ""):
+                rebound = await web.get("/processes", headers={"Host": name})
+                assert (rebound.status_code, rebound.headers["content-type"]) == (400, "application/problem+json")
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(f"ws://{address}/processes/r/watch", additional_headers={"Host": "rebound.test"})
+            assert refused.value.response.status_code == 400
         listener = await listening(address, "r").__aenter__()
         assert await listener.next() is not None
     while await listener.next() is not None:
         pass
-    assert told == [signal.SIGTERM]
     assert not [record for record in caplog.records if record.name == "durable.web"]
 
 
-async def test_served_to_others_without_a_hook(
-    host: ProcessHost, caplog: pytest.LogCaptureFixture, told: list[int]
-) -> None:
+async def test_served_to_others_without_a_hook(host: ProcessHost, caplog: pytest.LogCaptureFixture) -> None:
     """Listening on every address without a hook is warned of before the first request; with one it is not."""
     async with served(host, caplog, address="0.0.0.0"):
         pass
@@ -135,3 +135,36 @@ async def test_served_to_others_without_a_hook(
     async with served(host, caplog, address="0.0.0.0", authorize=authorize):
         pass
     assert not [record for record in caplog.records if record.name == "durable.web"]
+
+
+PROGRAM = """
+import asyncio, logging, sys
+from durable import ProcessHost
+from durable.web import serve
+from tests.web.shop import SHOP, reporting
+
+async def main(url):
+    async with ProcessHost(url, SHOP) as host:
+        await host.start(reporting(), id="r")
+        await serve(host, SHOP, port=0)
+        print("served")
+    print("left")
+
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+async def test_a_program_without_handlers_leaves_in_order(tmp_path: Path, number: signal.Signals) -> None:
+    """A signal makes `serve` return, where nobody else handles it: the host is left, and the program ends with 0."""
+    command = [sys.executable, "-u", "-c", PROGRAM, f"sqlite:///{tmp_path}/p.db"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as program:
+        assert program.stdout is not None
+        while "running on" not in (line := program.stdout.readline()):
+            assert line
+        program.send_signal(number)
+        said, _ = program.communicate(timeout=SOON)
+    assert program.returncode == 0
+    assert [line for line in said.splitlines() if line in ("served", "left")] == ["served", "left"]

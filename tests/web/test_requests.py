@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import pytest
 
-from durable import Process, ProcessHost, process
+from durable import Process, ProcessClient, ProcessHost, ProcessStatus, process
 from durable.storage import Status, open_storage
 from durable.web import Limits, app
+from tests.web.counting import Counted
 from tests.web.served import SOON, direct
 from tests.web.shop import SHOP, echo, failing, order, reporting
 
@@ -193,8 +197,6 @@ async def test_polling_is_told_what_changed(web: httpx.AsyncClient, host: Proces
     """With the ETag of what is known a poll is 304 at once, or waits for the change; without, it is the state."""
     await host.start(reporting(), id="r")
     first = await web.get("/processes/r")
-    while not first.json()["waits_for"]:
-        first = await web.get("/processes/r", params={"wait": SOON}, headers={"If-None-Match": first.headers["etag"]})
     known = {"If-None-Match": first.headers["etag"]}
     assert (await web.get("/processes/r", headers=known)).status_code == 304
     poll = asyncio.create_task(web.get("/processes/r", params={"wait": SOON}, headers=known))
@@ -204,6 +206,29 @@ async def test_polling_is_told_what_changed(web: httpx.AsyncClient, host: Proces
         answer = await web.get("/processes/r", params={"wait": SOON}, headers={"If-None-Match": answer.headers["etag"]})
     assert answer.json()["progress"] == {"done": 7, "total": 100, "message": "step 1", "steps": {}}
     await web.post("/processes/r/events", json={"event": "finish", "payload": "done"})
+
+
+async def test_a_state_has_one_name_on_every_host(tmp_path: Path) -> None:
+    """Only its host knows what a process waits for, so that is no part of the ETag: another host says 304 to it."""
+    url = f"sqlite:///{tmp_path}/p.db"
+    async with (
+        ProcessHost(url, SHOP) as host,
+        ProcessClient(url) as client,
+        direct(app(host)) as here,
+        direct(app(client)) as elsewhere,
+    ):
+        await host.start(reporting(), id="r")
+        statuses = cast("AsyncGenerator[ProcessStatus]", host.get("r").watch())
+        async with aclosing(statuses):
+            async for status in statuses:
+                if status.waits_for:
+                    break
+        known = await here.get("/processes/r")
+        assert known.json()["waits_for"]
+        header = {"If-None-Match": known.headers["etag"]}
+        for wait in (0, 0.05):
+            answer = await elsewhere.get("/processes/r", params={"wait": wait}, headers=header)
+            assert (answer.status_code, answer.headers["etag"]) == (304, known.headers["etag"])
 
 
 async def test_history_is_decoded_and_paged(web: httpx.AsyncClient) -> None:
@@ -223,6 +248,23 @@ async def test_history_is_decoded_and_paged(web: httpx.AsyncClient) -> None:
         pages += page["records"]
         after = page["next"]
     assert pages == whole["records"]
+
+
+@process
+async def counting_down(proc: Process, number: int) -> str:
+    """Lives once for each number."""
+    if number:
+        await proc.restart(counting_down(number - 1))
+    return "done"
+
+
+async def test_a_later_life_shows_what_it_was_started_with() -> None:
+    """The first record of a process that has restarted itself has its arguments, as that of any other."""
+    async with ProcessHost("memory://", [counting_down]) as host, direct(app(host, [counting_down])) as web:
+        await host.start(counting_down(2), id="c")
+        await web.get("/processes/c/result", params={"wait": SOON})
+        started = (await web.get("/processes/c/history")).json()["records"][0]
+    assert started["value"] == {"arguments": [0], "keywords": {}}
 
 
 async def test_a_listing_has_filters_and_pages(web: httpx.AsyncClient) -> None:
@@ -281,6 +323,23 @@ async def test_any_id_can_be_asked_for(web: httpx.AsyncClient, host: ProcessHost
     assert (await web.post(f"{path}/cancel", json={"reason": "enough"})).status_code == 202
     outcome = (await web.get(f"{path}/result", params={"wait": SOON})).json()
     assert (outcome["id"], outcome["reason"]) == (id, "enough")
+
+
+@pytest.mark.parametrize("path", ["", "/result", "/result?wait=0.05", "?wait=0.05", "/watch"])
+async def test_a_store_that_does_not_answer_is_503(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """A look at a process has an end, whatever the store does; when it is back, all is as before."""
+    storage = Counted("memory://")
+    async with ProcessHost(storage, SHOP) as host, direct(app(host)) as web:
+        await host.start(reporting(), id="r")
+        known = {"If-None-Match": (await web.get("/processes/r")).headers["etag"]}
+        storage.answers.clear()
+        with monkeypatch.context() as impatient:
+            impatient.setattr("durable.web.patience._LOOK_WITHIN", 0.05)
+            answer = await asyncio.wait_for(web.get(f"/processes/r{path}", headers=known), SOON)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert answer.headers["content-type"] == "application/problem+json"
+        storage.answers.set()
+        assert (await web.get("/processes/r", headers=known)).status_code == 304
 
 
 # --- act ---

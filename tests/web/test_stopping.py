@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
-import httpx
 import pytest
 from fastapi import FastAPI
 from websockets.asyncio.client import connect
@@ -40,15 +40,6 @@ async def mounted(host: ProcessHost) -> AsyncIterator[Server]:
         yield server
 
 
-async def settled(web: httpx.AsyncClient) -> httpx.Response:
-    """How the process stands when nothing of it changes any more."""
-    answer = await web.get("/durable/processes/r")
-    while len(answer.json()["waits_for"]) < 2:
-        known = {"If-None-Match": answer.headers["etag"]}
-        answer = await web.get("/durable/processes/r", params={"wait": SOON}, headers=known)
-    return answer
-
-
 async def tell(server: Server, requests: int) -> None:
     """Tell *server* to stop, once it has begun with so many *requests*."""
     async with asyncio.timeout(SOON):
@@ -60,7 +51,7 @@ async def tell(server: Server, requests: int) -> None:
 async def test_a_long_poll_is_answered(host: ProcessHost, signals: list[int]) -> None:
     """With how things stand and when to ask again, on another connection; long before the server would cut it."""
     async with mounted(host) as server, client(server.address) as web:
-        etag = (await settled(web)).headers["etag"]
+        etag = (await web.get("/durable/processes/r")).headers["etag"]
         polls = [
             asyncio.create_task(web.get("/durable/processes/r/result", params={"wait": LONG})),
             asyncio.create_task(
@@ -74,6 +65,21 @@ async def test_a_long_poll_is_answered(host: ProcessHost, signals: list[int]) ->
     for answer in (result, status):
         assert (answer.headers["connection"], answer.headers["retry-after"]) == ("close", "1")
     assert signals == [signal.SIGTERM]
+
+
+async def test_a_wait_that_is_over_in_the_moment_of_the_signal_holds_up_no_other(host: ProcessHost) -> None:
+    """However busy the program was: one long poll's time runs out just when the server ends them all, and all end."""
+    async with mounted(host) as server, client(server.address) as web:
+        await web.get("/durable/processes/r")  # what a first request does is done
+        waits = [0.1] + [LONG] * 3  # the first runs out before the server has been looked at
+        polls = [asyncio.create_task(web.get("/durable/processes/r/result", params={"wait": wait})) for wait in waits]
+        async with asyncio.timeout(SOON):
+            while len(server.server_state.tasks) + polls[0].done() < len(polls):
+                await asyncio.sleep(0.001)
+        await tell(server, requests=3)
+        time.sleep(0.5)  # keeps the loop, so that both are due in its next turn
+        answers = await asyncio.wait_for(asyncio.gather(*polls), SOON)
+    assert [answer.status_code for answer in answers] == [202] * 4
 
 
 async def test_streams_end_so_that_clients_come_back(host: ProcessHost) -> None:

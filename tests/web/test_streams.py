@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from durable import ProcessClient, ProcessHost, StorageError
+from durable.housekeeping import Retention, keep_house
+from durable.storage import Status
 from durable.web import Limits, app
-from durable.web.pictures import Update
+from durable.web.pictures import Update, update
 from durable.web.watching import Watched, Watching
 from tests.web.counting import Counted
 from tests.web.listening import Listener, listening
@@ -70,17 +74,54 @@ async def test_a_stream_is_resumed_where_it_was_left(host: ProcessHost) -> None:
     await host.start(failing_later(), id="f")
     async with serving(app(host, limits=FREE)) as server:
         async with listening(server.address, "f") as listener:
-            told = first = await waited(listener)
-            while not told.status["waits_for"]:
-                told = await waited(listener)
-        async with listening(server.address, "f", seen=told.id) as listener:
+            first = await waited(listener)
+        async with listening(server.address, "f", seen=first.id) as listener:
             await host.raise_event("f", Finish, "now")
-            assert (await waited(listener)).id != told.id
+            told = await waited(listener)
+            while not told.status["ended"]:  # what it waits for has changed, which is no other state
+                assert told.id == first.id
+                told = await waited(listener)
+            assert told.id != first.id
         with suppress(RuntimeError):
             await host.get("f").result()
         async with listening(server.address, "f", seen=first.id) as listener:
             assert (await waited(listener)).status["status"] == "failed"
             assert await listener.next() is None
+
+
+async def test_what_it_waits_for_is_told_under_the_same_id(host: ProcessHost) -> None:
+    """Only its host knows, so it names no other state: an open stream is told that it changed, a long poll goes on."""
+    await host.start(reporting(), id="r")
+    status = await host.get("r").status()
+    before, after = (update(replace(status, waits_for=waits)) for waits in ((), ("event 'report 2'",)))
+    watched = Watched()
+    watched.publish(before)
+    poll, stream = asyncio.create_task(watched.after(before.version)), asyncio.create_task(watched.next(before))
+    await asyncio.sleep(0)
+    watched.publish(after)
+    assert (await stream, after.version) == (after, before.version)
+    assert not poll.done()
+    watched.publish(update(replace(status, status=Status.STALLED)))
+    assert (await poll).version != before.version
+
+
+async def test_a_stream_is_resumed_elsewhere(tmp_path: Path) -> None:
+    """Who comes to another host with the state that still holds is told nothing until something new happens."""
+    url = f"sqlite:///{tmp_path}/p.db"
+    async with (
+        ProcessHost(url, SHOP) as host,
+        ProcessClient(url) as client,
+        serving(app(host, limits=FREE)) as here,
+        serving(app(client, limits=FREE)) as elsewhere,
+    ):
+        await host.start(reporting(), id="r")
+        async with listening(here.address, "r") as listener:
+            told = await waited(listener)
+            while not told.status["waits_for"]:
+                told = await waited(listener)
+        async with listening(elsewhere.address, "r", seen=told.id) as listener:
+            await host.raise_event("r", Report, 1)
+            assert (await waited(listener)).status["progress"]["done"] == 1
 
 
 async def waited(listener: Listener) -> Any:
@@ -231,6 +272,35 @@ async def test_who_comes_first_to_a_failing_store_is_told() -> None:
                 assert not (await third.after(None)).ended
 
 
+async def test_a_process_that_was_purged_ends_its_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose end nobody saw: events end in order, a socket is closed with 1008, and who comes back gets 404."""
+    monkeypatch.setattr("durable.web.watching._PAUSE", 0.01)
+    url = f"sqlite:///{tmp_path}/p.db"
+    storage = Counted(url)
+    async with (
+        ProcessHost(url, SHOP) as host,
+        ProcessClient(storage) as elsewhere,
+        serving(app(elsewhere, limits=FREE)) as server,
+        client(server.address) as web,
+    ):
+        await host.start(reporting(), id="r")
+        async with (
+            web.stream("GET", "/processes/r/watch") as events,
+            connect(f"ws://{server.address}/processes/r/watch") as socket,
+        ):
+            await messages(socket)()
+            storage.broken = True  # so that the end is not seen
+            await host.raise_event("r", Finish, "done")
+            await host.get("r").result()
+            await keep_house(url, Retention(keep=timedelta(0), archive=None))
+            storage.broken = False
+            async with asyncio.timeout(SOON):
+                assert '"ended":true' not in (await events.aread()).decode()  # would raise if it was cut
+                await socket.wait_closed()
+            assert (socket.close_code, socket.close_reason) == (1008, "Process not found")
+        assert (await web.get("/processes/r/watch")).status_code == 404
+
+
 # --- WebSocket ---
 
 
@@ -278,18 +348,37 @@ async def test_a_websocket_that_leaves_is_let_go(host: ProcessHost) -> None:
 
 
 async def test_a_websocket_is_refused_with_a_status(host: ProcessHost) -> None:
-    """An unknown process, and a page of another origin, are refused before the socket opens."""
+    """An unknown process or path, and a page of another origin, are refused before the socket opens."""
     await host.start(reporting(), id="r")
     async with serving(app(host, limits=FREE)) as server:
         with pytest.raises(InvalidStatus) as unknown:
             await connect(f"ws://{server.address}/processes/nobody/watch")
         assert unknown.value.response.status_code == 404
+        with pytest.raises(InvalidStatus) as nowhere:
+            await connect(f"ws://{server.address}/nothing")
+        assert nowhere.value.response.status_code == 404
+        assert nowhere.value.response.headers["content-type"] == "application/problem+json"
         with pytest.raises(InvalidStatus) as foreign:
             await connect(f"ws://{server.address}/processes/r/watch", origin="http://elsewhere.test")  # type: ignore[arg-type]
         assert foreign.value.response.status_code == 403
 
 
 # --- leaving ---
+
+
+async def test_a_long_poll_whose_client_has_gone_is_let_go(host: ProcessHost) -> None:
+    """Nobody watches for it any more, though its time is not over and nothing happens in the process."""
+    await host.start(reporting(), id="r")
+    async with serving(app(host, limits=FREE)) as server, client(server.address) as web:
+        known = {"If-None-Match": (await web.get("/processes/r")).headers["etag"]}
+        for path in ("/processes/r/result", "/processes/r"):
+            poll = asyncio.create_task(web.get(path, params={"wait": 60}, headers=known))
+            async with asyncio.timeout(SOON):
+                while not watching_tasks():
+                    await asyncio.sleep(0.001)
+            poll.cancel()
+            async with asyncio.timeout(SOON):
+                await nobody_watches()
 
 
 async def test_a_server_with_open_streams_stops(host: ProcessHost, capfd: pytest.CaptureFixture[str]) -> None:
