@@ -15,9 +15,9 @@ from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.requests import ClientDisconnect
 
-from durable import AnyDefinition, ProcessClient, web
+from durable import AnyDefinition, HostBusy, HostClosed, ProcessClient, SessionLost, StorageError, web
 from examples.file_service import settings
-from examples.file_service.bucket import Bucket
+from examples.file_service.bucket import Bucket, WrongSize
 from examples.file_service.imports import import_products
 from examples.file_service.orphans import keep_reconciling, status_of
 from examples.file_service.tasks import FileName, Places, TaskId
@@ -25,6 +25,8 @@ from examples.file_service.zips import create_zip
 from examples.zipping.objects import TROUBLE
 
 logger = logging.getLogger("examples.file_service")
+
+_NO_MORE = {"Connection": "close"}  # or the rest of the file would be read, and thrown away
 
 TASKS: list[AnyDefinition] = [create_zip, import_products]
 
@@ -43,7 +45,7 @@ def make_app(connection: ProcessClient) -> FastAPI:
     app.put("/uploads/{task}/{file}", status_code=201)(upload)
     app.get("/archives/{task}")(download)
     app.mount("/tasks", web.app(connection, TASKS, title="Tasks"))
-    for trouble in (*TROUBLE, ClientDisconnect):
+    for trouble in (*TROUBLE, StorageError, SessionLost, HostClosed, HostBusy, ClientDisconnect):
         app.add_exception_handler(trouble, unavailable)
     return app
 
@@ -58,12 +60,17 @@ async def upload(
     file: FileName,
     request: Request,
     connection: Annotated[ProcessClient, Depends(get_connection)],
-    content_length: Annotated[int, Header(ge=0, le=settings.LONGEST_UPLOAD)],
+    content_length: Annotated[int, Header(ge=0)],
 ) -> dict[str, str]:
     """Take one file of a task that has not started yet: it goes into the bucket as it comes, whole or not at all."""
+    if content_length > settings.LONGEST_UPLOAD:
+        raise HTTPException(413, f"a file has at most {settings.LONGEST_UPLOAD} bytes", _NO_MORE)
     if await status_of(connection, task) is not None:
         raise HTTPException(409, f"task {task} has started")
-    await Bucket().receive(f"{Places.of(task).uploads}{file}", request.stream(), content_length)
+    try:
+        await Bucket().receive(f"{Places.of(task).uploads}{file}", request.stream(), content_length)
+    except WrongSize as error:  # with Transfer-Encoding beside it, Content-Length is only what somebody claims
+        raise HTTPException(400, f"this is {error}", _NO_MORE) from None
     return {"task": task, "file": file}
 
 
@@ -78,6 +85,6 @@ async def download(task: TaskId) -> StreamingResponse:
 
 
 async def unavailable(request: Request, error: Exception) -> Response:
-    """The object store does not answer, or the client has gone in the middle; the same request may be sent again."""
+    """A store does not answer, or the client has gone in the middle; the same request may be sent again."""
     logger.warning("%s %s is to be sent again: %r", request.method, request.url.path, error)
     return JSONResponse({"detail": "try again"}, 503, {"Retry-After": "1"})

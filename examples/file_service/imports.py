@@ -18,12 +18,13 @@ from durable import Process, Retry, current_step, process
 from examples.file_service import settings
 from examples.file_service.bucket import Bucket, Stored
 from examples.file_service.tasks import PATIENT, FileName, places_of
-from examples.file_service.webhooks import Url
+from examples.file_service.webhooks import Url, webhooks
 from examples.zip_pipeline import stop_if_cancelled
 from examples.zipping.objects import TROUBLE
 
 _MOST_ERRORS = 100
 _BATCH = 1000
+_LONGEST_ROW = 50_000  # characters, in all its lines: so much of a file is in memory at a time
 
 products = Table(
     "products",
@@ -35,11 +36,14 @@ products = Table(
 )
 
 
+_Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]  # PostgreSQL keeps no NUL
+
+
 class Product(BaseModel):
     """One row of the file."""
 
-    sku: Annotated[str, Field(min_length=1, max_length=40)]
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    sku: Annotated[_Text, Field(max_length=40)]
+    name: Annotated[_Text, Field(max_length=200)]
     price: Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=2)]
     stock: Annotated[int, Field(ge=0, lt=2**31)]
 
@@ -62,9 +66,10 @@ class Imported:
 
 
 @process(queue=settings.QUEUE, timeout=settings.TIMEOUT)
+@webhooks.notified(lambda file, webhook=None: webhook, event="task")
 async def import_products(proc: Process, file: FileName, webhook: Url | None = None) -> Imported:
     """Import an uploaded CSV file with the columns of `Product`; a row replaces what there is under its SKU."""
-    async with places_of(proc, webhook) as places:
+    async with places_of(proc) as places:
         [source] = await proc.do(lambda: Bucket().find(places.uploads, [file]), "file found", retry=PATIENT)
         errors = await proc.do(lambda: check(source), "checked", retry=PATIENT)
         if errors:
@@ -76,17 +81,20 @@ async def import_products(proc: Process, file: FileName, webhook: Url | None = N
 def check(source: Stored) -> list[RowError]:
     """The first errors of a file."""
     step = current_step()
-    found = []
-    for line, row in rows(source):
-        if line % _BATCH == 0:
-            stop_if_cancelled(step)
-            step.progress(line, None, f"checking line {line}")
-        try:
-            Product.model_validate(row)
-        except ValidationError as error:
-            found += [RowError(line, ".".join(map(str, one["loc"])), one["msg"]) for one in error.errors()]
-        if len(found) >= _MOST_ERRORS:
-            break
+    found, line = [], 0
+    try:
+        for line, row in rows(source):
+            if line % _BATCH == 0:
+                stop_if_cancelled(step)
+                step.progress(line, None, f"checking line {line}")
+            try:
+                Product.model_validate(row)
+            except ValidationError as error:
+                found += [RowError(line, ".".join(map(str, one["loc"])), one["msg"]) for one in error.errors()]
+            if len(found) >= _MOST_ERRORS:
+                break
+    except csv.Error as error:  # where the next row would begin nobody knows
+        found.append(RowError(line + 1, "", str(error)))
     return found[:_MOST_ERRORS]
 
 
@@ -118,8 +126,28 @@ def _keys(batch: dict[str, dict[str, object]]) -> list[dict[str, str]]:
 
 
 def rows(source: Stored) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a file with the numbers of their lines; what is missing in one is left out of it."""
-    with io.TextIOWrapper(Bucket().open(source.path), "utf-8-sig", newline="") as text:
-        reader = csv.DictReader(text)
+    """
+    The rows of a file with the numbers of their lines; what is missing in one is left out of it.
+
+    What is not UTF-8 becomes lone surrogates, which no `Product` may have.
+
+    Raises:
+        csv.Error: This is no such file, or not from here on.
+    """
+    left = _LONGEST_ROW
+
+    def lines() -> Iterator[str]:
+        nonlocal left
+        while line := text.readline(left + 1):
+            left -= len(line)
+            if left < 0:
+                raise csv.Error(f"a row has at most {_LONGEST_ROW} characters")
+            yield line
+
+    with io.TextIOWrapper(Bucket().open(source.path), "utf-8-sig", "surrogateescape", newline="") as text:
+        reader = csv.DictReader(lines())
+        if missing := [name for name in Product.model_fields if name not in (reader.fieldnames or ())]:
+            raise csv.Error(f"the first line does not name {', '.join(missing)}")
         for row in reader:
+            left = _LONGEST_ROW
             yield reader.line_num, {name: value for name, value in row.items() if name and value is not None}

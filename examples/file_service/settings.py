@@ -13,7 +13,7 @@ def _length(name: str, default: timedelta) -> timedelta:
 
 
 DATABASE = os.environ.get("FILE_SERVICE_DATABASE", "sqlite:///file-service.db")
-BUCKET = os.environ.get("FILE_SERVICE_BUCKET", Path("file-service").absolute().as_uri())
+BUCKET = os.environ.get("FILE_SERVICE_BUCKET", Path("file-service").absolute().as_uri()).rstrip("/")
 
 QUEUE = "files"  # what workers serve; the API serves none
 TIMEOUT = _length("TIMEOUT", timedelta(hours=6))  # longest life of a task

@@ -14,7 +14,6 @@ from pydantic import AfterValidator, Field
 from durable import Process, Retry
 from examples.file_service import settings
 from examples.file_service.bucket import Bucket
-from examples.file_service.webhooks import told
 from examples.zipping.objects import TROUBLE
 
 PATIENT = Retry(attempts=5, delay=settings.FIRST_PAUSE, on=TROUBLE)
@@ -31,8 +30,15 @@ def fit_for_paths(name: str) -> str:
     return name
 
 
+def all_different(names: list[str]) -> list[str]:
+    """*names*, if none is among them twice: members of an archive have names of their own."""
+    if len({*names}) < len(names):
+        raise ValueError("name each file once")
+    return names
+
+
 FileName = Annotated[str, Field(min_length=1, pattern=_NAME), AfterValidator(fit_for_paths)]
-FileNames = Annotated[list[FileName], Field(min_length=1, max_length=1000)]
+FileNames = Annotated[list[FileName], Field(min_length=1, max_length=1000), AfterValidator(all_different)]
 TaskId = FileName
 
 
@@ -49,22 +55,20 @@ class Places(NamedTuple):
 
 
 @asynccontextmanager
-async def places_of(proc: Process, webhook: str | None) -> AsyncIterator[Places]:
+async def places_of(proc: Process) -> AsyncIterator[Places]:
     """
     The places of a task. When it is over only its result stays; if it failed or was cancelled, nothing.
 
     What was written last is removed first, so that whoever looks in between never sees a result without its origin.
-    Then *webhook* is told, if there is one.
     """
-    async with told(proc, webhook):
-        places = Places.of(fit_for_paths(proc.id))
-        bucket = Bucket()
-        try:
-            yield places
-            await proc.do(partial(bucket.remove, places.parts), "parts removed", retry=STUBBORN)
-            await proc.do(partial(bucket.remove, places.uploads), "uploads removed", retry=STUBBORN)
-            await proc.do(partial(bucket.forget_uploads, places.results), "cut off uploads removed", retry=STUBBORN)
-        except BaseException:  # also where it was cancelled while it was cleaning up: what is begun may not be trusted
-            for kind, place in reversed([*places._asdict().items()]):
-                await proc.do(partial(bucket.remove, place), f"{kind} undone", retry=STUBBORN)
-            raise
+    places = Places.of(fit_for_paths(proc.id))
+    bucket = Bucket()
+    try:
+        yield places
+        await proc.do(partial(bucket.remove, places.parts), "parts removed", retry=STUBBORN)
+        await proc.do(partial(bucket.remove, places.uploads), "uploads removed", retry=STUBBORN)
+        await proc.do(partial(bucket.forget_uploads, places.results), "cut off uploads removed", retry=STUBBORN)
+    except BaseException:  # also where it was cancelled while it was cleaning up: what is begun may not be trusted
+        for kind, place in reversed([*places._asdict().items()]):
+            await proc.do(partial(bucket.remove, place), f"{kind} undone", retry=STUBBORN)
+        raise

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from durable import InvalidDefinition, Process
+from durable import InvalidDefinition
 from durable.webhooks import Webhook, Webhooks
 from durable.webhooks.target import THREE_DAYS
 from examples.file_service import settings
@@ -40,24 +37,3 @@ def fit_for_news(url: str) -> str:
 
 
 Url = Annotated[str, Field(max_length=1000), AfterValidator(fit_for_news)]
-
-
-@asynccontextmanager
-async def told(proc: Process, url: str | None) -> AsyncIterator[None]:
-    """Tell *url*, if there is one, how the block ended; the process must end in the same way."""
-    try:
-        yield
-    except BaseException as error:
-        was_cancelled = isinstance(error, asyncio.CancelledError)
-        await _tell(proc, url, "task.cancelled" if was_cancelled else "task.failed")
-        raise
-    await _tell(proc, url, "task.completed")
-
-
-async def _tell(proc: Process, url: str | None, event: str) -> None:
-    if url is None:
-        return
-    try:
-        await webhooks.notify(proc, url, event, name="told")
-    except asyncio.CancelledError:  # too late, the end is told already; or it was not, so it is now
-        await webhooks.notify(proc, url, event, name="told again")

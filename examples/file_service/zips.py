@@ -8,7 +8,7 @@ from durable import Process, current_step, process
 from examples.file_service import settings
 from examples.file_service.bucket import Bucket, Stored
 from examples.file_service.tasks import PATIENT, FileNames, places_of
-from examples.file_service.webhooks import Url
+from examples.file_service.webhooks import Url, webhooks
 from examples.zip_pipeline import archive_size, publish, stop_if_cancelled
 from examples.zipping.terminal import Meter
 from examples.zipping.zip_format import Member, Packer
@@ -24,9 +24,10 @@ class Archive:
 
 
 @process(queue=settings.QUEUE, timeout=settings.TIMEOUT)
+@webhooks.notified(lambda files, webhook=None: webhook, event="task")
 async def create_zip(proc: Process, files: FileNames, webhook: Url | None = None) -> Archive:
     """Pack the uploaded *files* into one archive, and remove them: all of it, or nothing."""
-    async with places_of(proc, webhook) as places:
+    async with places_of(proc) as places:
         archive = f"{places.results}files.zip"
         sources = await proc.do(lambda: Bucket().find(places.uploads, files), "files found", retry=PATIENT)
         meter, members = Meter(sum(source.size for source in sources)), []

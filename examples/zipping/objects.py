@@ -79,11 +79,20 @@ class Folder:
         """Remove what uploads of the object *path*, or of all below it, have left behind when they were cut off."""
         if isinstance(self._store, S3Store):
             for key, id in self._unfinished_uploads(path):
-                _s3().abort_multipart_upload(Bucket=self._bucket, Key=self._prefix + key, UploadId=id)
+                self.abort_upload(key, id)
         for file in self._staged_files(path):
-            file.unlink(missing_ok=True)
-            if file.parent != self._root and not any(file.parent.iterdir()):
-                file.parent.rmdir()
+            self.remove_staged(file)
+
+    def abort_upload(self, path: str, id: str) -> None:
+        """Abort one upload on S3 and no other of the same object."""
+        with suppress(_s3().exceptions.NoSuchUpload):
+            _s3().abort_multipart_upload(Bucket=self._bucket, Key=self._prefix + path, UploadId=id)
+
+    def remove_staged(self, file: Path) -> None:
+        """Remove what one upload into a local folder has left behind."""
+        file.unlink(missing_ok=True)
+        if file.parent != self._root and not any(file.parent.iterdir()):
+            file.parent.rmdir()
 
     # --- what obstore cannot see ---
 
@@ -93,12 +102,15 @@ class Folder:
         return [str(file.relative_to(self._root)) for file in self._staged_files(path)]
 
     def _unfinished_uploads(self, path: str) -> Iterator[tuple[str, str]]:
-        pages = _s3().get_paginator("list_multipart_uploads")
-        for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + path):
+        for page in self._pages("list_multipart_uploads", path):
             for upload in page.get("Uploads", ()):
                 key = upload["Key"].removeprefix(self._prefix)
                 if _is_meant(key, path):
                     yield key, upload["UploadId"]
+
+    def _pages(self, call: str, path: str) -> Iterator[Any]:
+        pages: Iterator[Any] = _s3().get_paginator(call).paginate(Bucket=self._bucket, Prefix=self._prefix + path)
+        return pages
 
     def _staged_files(self, path: str) -> list[Path]:
         if urlsplit(self.url).scheme != "file":

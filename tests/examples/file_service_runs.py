@@ -160,6 +160,16 @@ class Service(ABC):
         """The steps of which an attempt failed and another one followed."""
         return [record["name"] for record in self.history(task) if record["kind"] == "attempt"]
 
+    def suspects(self) -> str:
+        """What `reconcile` has found and will remove, if it finds it again."""
+        return str(self.history("reconcile")[0]["value"])
+
+    def wait_until_suspected(self, name: str) -> None:
+        until = time.monotonic() + SOON
+        while name not in self.suspects():
+            assert time.monotonic() < until, self.log()
+            time.sleep(0.05)
+
     def cancel(self, task: str) -> None:
         answer = self.http.post(f"/tasks/processes/{task}/cancel", json={"reason": "by the client"})
         assert answer.status_code in (202, 409), answer.text  # 409: it has ended
@@ -189,6 +199,10 @@ class Service(ABC):
     @abstractmethod
     def read(self, name: str) -> bytes:
         """An object."""
+
+    @abstractmethod
+    def write(self, name: str, content: bytes) -> None:
+        """Put an object there, past the service."""
 
     @abstractmethod
     def expect_upload(self, folder: str) -> Upload:
@@ -268,6 +282,11 @@ class Embedded(Service):
     def read(self, name: str) -> bytes:
         return (self.folder / "bucket" / name).read_bytes()
 
+    def write(self, name: str, content: bytes) -> None:
+        file = self.folder / "bucket" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+
     def expect_upload(self, folder: str) -> Upload:
         return LocalUpload(self.folder / "bucket" / folder)
 
@@ -303,6 +322,21 @@ class Distributed(Service):
 
     def read(self, name: str) -> bytes:
         return bytes(self._s3.get_object(Bucket=urlsplit(self.bucket).netloc, Key=name)["Body"].read())
+
+    def write(self, name: str, content: bytes) -> None:
+        self._s3.put_object(Bucket=urlsplit(self.bucket).netloc, Key=name, Body=content)
+
+    def begin_upload(self, name: str) -> str:
+        """Begin an upload of several parts, past the service; its id."""
+        return str(self._s3.create_multipart_upload(Bucket=urlsplit(self.bucket).netloc, Key=name)["UploadId"])
+
+    def uploads(self) -> list[str]:
+        """The ids of all uploads that have not come to their end."""
+        uploads = self._s3.list_multipart_uploads(Bucket=urlsplit(self.bucket).netloc).get("Uploads", ())
+        return [one["UploadId"] for one in uploads]
+
+    def remove_bucket(self) -> None:
+        self._s3.delete_bucket(Bucket=urlsplit(self.bucket).netloc)
 
     def expect_upload(self, folder: str) -> Upload:
         return HeldUpload(self.proxy, folder)

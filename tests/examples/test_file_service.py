@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gzip
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from http.client import HTTPConnection
 from threading import Event, Thread
 
 import asyncpg
@@ -16,7 +17,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from durable.webhooks import verify
-from tests.examples.file_service_runs import SECRET, SOON, Service, make_files
+from tests.examples.file_service_runs import SECRET, SOON, Distributed, Service, make_files
+from tests.examples.s3_server import Fate, let_through
 from tests.webhooks.receiver import Answer, Received, Receiver
 
 pytestmark = pytest.mark.slow
@@ -78,6 +80,7 @@ def test_what_makes_no_sense_is_refused(service: Service) -> None:
     assert service.submit("odd", files=[]).status_code == 422
     assert service.submit("odd", files=["../secret"]).status_code == 422
     assert service.submit("odd", files="a.bin").status_code == 422
+    assert service.submit("odd", files=["a.bin", "b.bin", "a.bin"]).status_code == 422
     assert service.http.get("/tasks/processes/odd").status_code == 404
     assert service.http.get("/archives/odd").status_code == 404
     assert service.submit("../odd", files=["a.bin"]).status_code == 201  # any text is an id; this task refuses its own
@@ -111,17 +114,74 @@ async def test_the_second_task(service: Service) -> None:
 
 
 def test_the_second_task_says_what_is_wrong(service: Service) -> None:
-    """A file with errors changes nothing and is answered with a list of them; one that is no text is a typed error."""
+    """A file with errors changes nothing and is answered with a list of them, whatever is in it."""
     service.put("wrong", {"products.csv": b"sku,name,price,stock\na,Tea,cheap,3\nb,,1\n"})
     service.submit("wrong", "import_products", file="products.csv")
     result = service.result("wrong")["result"]
     assert result["rows"] == 0
     assert [(error["line"], error["column"]) for error in result["errors"]] == [(2, "price"), (3, "name"), (3, "stock")]
-    service.put("binary", {"products.csv": b"\xff\xfe\x00"})
-    service.submit("binary", "import_products", file="products.csv")
-    answer = service.result("binary")
-    assert (answer["status"], answer["error"]["type"]) == ("failed", "UnicodeDecodeError")
-    assert service.left_of("wrong") == service.left_of("binary") == []
+    assert service.left_of("wrong") == []
+
+
+_HEADER = b"sku,name,price,stock\na,Tea,1,3\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "errors"),
+    [
+        (b"\xff\xfe\x00", [(1, "")]),
+        (b"x" * 5_000_000, [(1, "")]),
+        (_HEADER + b'b,"' + b"x" * 5_000_000, [(3, "")]),
+        (_HEADER + b'"x\n",' * 100_000, [(3, "")]),
+        (_HEADER + b"b,T\xe9,1,3\nc,Tea,\xe9,3\n", [(3, "name"), (4, "price")]),
+        (_HEADER + b"b\0,T\0a,1,3\n", [(3, "sku"), (3, "name")]),
+        (
+            _HEADER + b"%b,%b,12345678901,2147483648" % (b"x" * 41, b"x" * 201),
+            [(3, name) for name in _HEADER.decode().split()[0].split(",")],
+        ),
+    ],
+    ids=["binary", "one line", "one field", "one row", "not UTF-8", "NUL", "too long"],
+)
+def test_a_hostile_file_is_told_what_is_wrong(
+    service: Service, content: bytes, errors: list[tuple[int, str]], request: pytest.FixtureRequest
+) -> None:
+    """What no database takes, and what would not fit into memory, are errors of their lines, and no failed task."""
+    task = request.node.callspec.id
+    service.put(task, {"products.csv": content})
+    service.submit(task, "import_products", file="products.csv")
+    answer = service.result(task)
+    assert answer["status"] == "completed", answer
+    assert answer["result"]["rows"] == 0
+    assert [(error["line"], error["column"]) for error in answer["result"]["errors"]] == errors
+    assert service.left_of(task) == []
+
+
+def test_a_file_has_the_size_it_was_said_to_have(new_service: Service) -> None:
+    """More or less than Content-Length says, which only Transfer-Encoding allows, or more than is taken, is refused."""
+    service = new_service
+    service.start(LONGEST_UPLOAD=1_000_000)
+    assert service.http.put("/uploads/size/right.bin", content=bytes(1_000_000)).status_code == 201
+    assert send_chunks(service, 5, [b"more", b"than that"]) == 400
+    assert send_chunks(service, 5, [b"less"]) == 400
+    assert send_chunks(service, 5, [bytes(1 << 20)] * 20) == 400
+    assert send_chunks(service, 1_000_001, []) == 413
+    assert send_chunks(service, 5, [b"ri", b"ght"]) == 201
+    assert service.left_of("size") == ["uploads/size/chunked.bin", "uploads/size/right.bin"]
+    assert service.read("uploads/size/chunked.bin") == b"right"
+
+
+def send_chunks(service: Service, length: int, chunks: Iterable[bytes]) -> int:
+    """Send a file in chunks beside a Content-Length, until it is answered."""
+    with closing(HTTPConnection("127.0.0.1", service.http.base_url.port, timeout=SOON)) as connection:
+        connection.putrequest("PUT", "/uploads/size/chunked.bin")
+        connection.putheader("Content-Length", str(length))
+        connection.putheader("Transfer-Encoding", "chunked")
+        connection.endheaders()
+        with suppress(ConnectionError):  # it was refused before its end
+            for chunk in chunks:
+                connection.send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            connection.send(b"0\r\n\r\n")
+        return connection.getresponse().status
 
 
 def test_worker_killed_in_the_middle_of_an_upload(service: Service) -> None:
@@ -238,7 +298,7 @@ def test_what_nobody_needs_is_found_and_removed(new_service: Service) -> None:
     A task that ended long ago goes into the archive of journals, and its result goes with it.
     """
     service = new_service
-    service.start(ABANDONED_AFTER=2, KEEP=2, ARCHIVE_EVERY=0.5)
+    service.start(ABANDONED_AFTER=2, KEEP=2, ARCHIVE_EVERY=0.5, BUCKET=f"{service.bucket}/")  # a slash changes nothing
     contents = make_files("old", [300_000])
     service.zip("old", contents)
     assert service.result("old")["status"] == "completed"
@@ -275,6 +335,92 @@ def send_half(service: Service) -> None:
         service.http.put("/uploads/half/b.bin", content=chunks(), headers={"Content-Length": str(40 << 20)})
 
 
+def test_what_is_uploaded_again_has_not_lain_there_for_long(new_service: Service) -> None:
+    """What was written between two looks is another thing than what the first one saw, and waits as long."""
+    service = new_service
+    service.start(ABANDONED_AFTER=1.5)
+    service.put("order", {"a.bin": b"old"})
+    service.wait_until_suspected("uploads/order/a.bin")
+    service.put("later", {"a.bin": b"x"})
+    service.put("order", {"a.bin": b"new"})
+    service.wait_until_suspected("uploads/later/a.bin")  # it has looked again
+    assert service.read("uploads/order/a.bin") == b"new"
+    service.wait_until_gone("order")
+
+
+@pytest.mark.parametrize("new_service", ["distributed"], indirect=True)
+def test_what_is_removed_late_is_looked_at_again(new_service: Distributed) -> None:
+    """A removal that is held up removes nothing that was written meanwhile, and of a task that has begun nothing."""
+    service = new_service
+    service.start(ABANDONED_AFTER=1)
+    service.write("results/order/files.zip", b"of a task that was purged long ago")
+    refused = Event()
+
+    def decide(method: str, path: str) -> Fate:
+        if method != "DELETE" and "?delete" not in path:
+            return Fate.GOES_THROUGH
+        refused.set()
+        return Fate.REFUSED
+
+    service.proxy.decide = decide
+    assert refused.wait(SOON)
+    contents = make_files("order", [300])
+    service.put("order", dict(contents))
+    removing = service.history("reconcile")[0]["time"]
+    service.submit("order", files=list(contents))
+    published = False
+    while not published:
+        published = "published" in [record["name"] for record in service.history("order")]
+    service.proxy.decide = let_through
+    assert service.result("order")["status"] == "completed"
+    until = time.monotonic() + SOON
+    while service.history("reconcile")[0]["time"] == removing:
+        assert time.monotonic() < until, service.log()
+        time.sleep(0.05)
+    assert service.archive("order") == contents
+
+
+@pytest.mark.parametrize("new_service", ["distributed"], indirect=True)
+def test_an_upload_that_was_cut_off_is_not_its_object(new_service: Distributed) -> None:
+    """Of two uploads of one object only that is aborted which has lain there for long."""
+    service = new_service
+    service.start(ABANDONED_AFTER=3)
+    old = service.begin_upload("uploads/order/a.bin")
+    service.wait_until_suspected(old)
+    new = service.begin_upload("uploads/order/a.bin")
+    until = time.monotonic() + SOON
+    while old in (uploads := service.uploads()):
+        assert time.monotonic() < until, service.log()
+        time.sleep(0.05)
+    assert uploads == [new]
+    service.wait_until_gone("order")
+
+
+def test_what_is_not_its_own_is_left_alone(new_service: Service) -> None:
+    """Objects that the service has not written neither go nor stop it; if `reconcile` was ended, another one begins."""
+    service = new_service
+    foreign = ["uploads/stray", "uploads/.hidden/a.bin", f"uploads/{'x' * 250}/a.bin", "uploads/a/b/c.bin"]
+    if isinstance(service, Distributed):
+        foreign += ["uploads/", "uploads/folder/", "uploads//a.bin"]  # what no file system has; consoles make folders
+    for name in foreign:
+        service.write(name, b"")
+    service.start(ABANDONED_AFTER=0.5)
+    service.put("lost", {"a.bin": b"x"})
+    service.wait_until_gone("lost")
+    service.cancel("reconcile")
+    assert service.result("reconcile")["status"] == "cancelled"
+    service.stop()
+    service.start(ABANDONED_AFTER=0.5)
+    assert "'reconcile' has ended (cancelled)" in service.log()
+    service.put("lost", {"a.bin": b"x"})
+    service.wait_until_gone("lost")
+    service.stop()
+    service.start(ABANDONED_AFTER=0.5)
+    (running,) = service.http.get("/tasks/processes?definition=reconcile&status=running").json()["processes"]
+    assert running["id"].startswith("reconcile after ")
+    assert service.names() == sorted(foreign)
+
+
 # --- what its operator, and other programs, hear of it ---
 
 
@@ -297,7 +443,21 @@ async def test_without_its_database_it_lives_and_is_not_ready(new_service: Servi
     await connection.close()
     assert service.http.get("/tasks/ready").status_code == 503
     assert service.http.get("/tasks/health").status_code == 200
+    refused = service.http.put("/uploads/early/a.bin", content=b"x")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     service.kill(service.api)
+
+
+@pytest.mark.parametrize("new_service", ["distributed"], indirect=True)
+def test_without_its_bucket_it_asks_to_come_again(new_service: Distributed) -> None:
+    """While the bucket is away nobody is told that an archive is not there, or that a file has arrived."""
+    service = new_service
+    service.start(service.api)
+    assert service.http.get("/archives/order").status_code == 404
+    service.remove_bucket()
+    assert service.http.get("/archives/order").status_code == 503
+    for size in (1, 6_000_000):
+        assert service.http.put("/uploads/order/a.bin", content=bytes(size)).status_code == 503
 
 
 def test_a_task_is_one_trace(service: Service) -> None:

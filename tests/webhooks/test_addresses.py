@@ -110,7 +110,7 @@ async def test_names_that_nobody_answers_for_hold_up_no_others(receiver: Receive
 
 
 async def test_a_look_up_has_a_time_limit_and_one_thread(silence: list[str]) -> None:
-    """The timeout of an attempt counts from the look-up; attempts on one name wait for one look-up, and not for ever."""
+    """The timeout of an attempt covers the look-up; attempts on one name wait for one look-up, and not for ever."""
     webhook = Webhook("http://silent.example", new_secret(), timeout=timedelta(seconds=0.1))
     for _ in range(3):
         with pytest.raises(WebhookFailed, match=r"not found within 0\.1 s"):
