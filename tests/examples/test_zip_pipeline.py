@@ -81,7 +81,7 @@ def test_ctrl_c_after_kill_leaves_nothing_behind(tmp_path: Path, target: Path) -
     """What a killed run left half-written is taken away too, by the run that is cancelled after it."""
     write_files(tmp_path, files=12, size=MB)
     command = pipeline(tmp_path, target)
-    assert command.kill(lines=4)
+    assert command.kill(when=lambda: everything_in(target))
     assert everything_in(target) != []
     assert "cancelled; nothing is left behind" in command.strike(signal.SIGINT, 0)
     assert everything_in(target) == []

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -65,13 +65,13 @@ class Pipeline:
             pipeline.wait(60)
         return output
 
-    def kill(self, lines: int) -> bool:
-        """`kill -9` after so many *lines* of progress; whether it was still running then."""
+    def kill(self, lines: int = 0, when: Callable[[], object] = lambda: True) -> bool:
+        """`kill -9` after so many *lines* of progress, and *when* that is true; whether it was still running then."""
         with self.running() as pipeline:
             assert pipeline.stdout is not None
             for line in pipeline.stdout:
                 lines -= line.startswith("[")
-                if lines < 0:
+                if lines < 0 and when():
                     pipeline.kill()
                     break
         return pipeline.wait() == -signal.SIGKILL
