@@ -131,6 +131,7 @@ class ProcessClient:
             ProcessExists: The id is taken by a process of another definition or with other arguments.
             EncodeError, PayloadTooLarge: The arguments cannot be recorded.
             HostBusy: This host has as many pending starts as it may have.
+            SessionLost: This host was declared dead before the store had answered: start it again under its id.
         """
         self._check_open()
         if not isinstance(invocation, Invocation):
@@ -265,6 +266,8 @@ class ProcessClient:
             ProcessNotFound, ProcessEnded: Nobody is there to take it.
             StorageError: It could not be written, to a process that is not in the memory of this host; or, as
                 `CorruptJournal`, the store refuses what this one process has to write.
+            SessionLost: This host was declared dead before the store had answered: the event may be there or not, so
+                raise it again, with a *key* if twice would be once too often.
             TypeError: *payload* is not of the event's type.
             EncodeError, PayloadTooLarge: *payload* cannot be recorded.
         """
