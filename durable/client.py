@@ -40,6 +40,7 @@ from durable.journal import ID_LIMIT, Record, check_name
 from durable.observer import Observer, guarded
 from durable.process import Event
 from durable.storage import (
+    ENDED,
     Creation,
     Delivery,
     JournalStorage,
@@ -341,6 +342,8 @@ class ProcessClient:
         seconds = None
         if timeout is not None:
             seconds = max(0.0, check_length(timeout, "`timeout` of `result`", least=None).total_seconds())
+            if seconds == 0 and (await self._row(id)).status in ENDED:
+                seconds = None  # there is something to read, for which no time at all is not enough
         try:
             async with asyncio.timeout(seconds):
                 record = await self._endings.wait(id)

@@ -225,7 +225,8 @@ class Handle(Generic[R]):
 
         Raises:
             ProcessNotFound: At the first step: there is no process with this id; later: it was purged.
-            StorageError: At the first step: the store could not be read.
+            StorageError: At the first step: the store could not be read; later, as `CorruptJournal`: the row of the
+                process cannot be read any more.
             HostClosed: The client or host this handle came from is closed, or closes meanwhile.
         """
         return self._connection._watch(self.id)

@@ -14,7 +14,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import cast
 
 from durable.client import ProcessClient
-from durable.errors import StorageError
+from durable.errors import CorruptJournal, StorageError
 from durable.handle import ProcessStatus
 from durable.web.pictures import Update, update
 
@@ -114,7 +114,7 @@ class Watching:
                     await self._look(id, watched)
                     return
                 except StorageError as error:
-                    if not watched.is_known:
+                    if not watched.is_known or isinstance(error, CorruptJournal):
                         raise
                     logger.warning("The store failed while process %r is watched, trying again: %s", id, error)
                     await asyncio.sleep(_PAUSE)

@@ -66,7 +66,10 @@ def _look_up(host: str) -> Future[list[str]]:
             raise OSError(f"{_MOST} other names are being looked up")
         found = Future()
         found.set_running_or_notify_cancel()  # from now on who gives up waiting does not take it from the others
-        threading.Thread(target=_ask, args=[host, found], name=f"look-up {host}", daemon=True).start()
+        try:
+            threading.Thread(target=_ask, args=[host, found], name=f"look-up {host}", daemon=True).start()
+        except RuntimeError as error:  # no thread is to be had: tried again, as every look-up that fails
+            raise OSError(str(error)) from error
         _under_way[host] = found
         return found
 

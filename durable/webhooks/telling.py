@@ -103,15 +103,19 @@ def _small(result: Any) -> dict[str, Any]:
         return {}
     try:
         text = to_json(result, **PLAIN)
-    except ValueError:
+        return {"result": from_json(text)} if len(text) <= _LARGEST_RESULT else {}
+    except ValueError:  # reading gives up at less depth than writing
         return {}
-    return {"result": from_json(text)} if len(text) <= _LARGEST_RESULT else {}
 
 
 def _described(error: BaseException) -> dict[str, str]:
     """Type and message of an error; tracebacks stay here."""
     if not isinstance(error, DurableError):
-        return _error(type(error).__qualname__, str(error))
+        try:
+            message = str(error)
+        except Exception:  # out of a `__str__` of theirs
+            message = ""
+        return _error(type(error).__qualname__, message)
     return _error(error.facts.get("type_name", type(error).__qualname__), str(error.args[0]) if error.args else "")
 
 

@@ -145,9 +145,11 @@ def rows(source: Stored) -> Iterator[tuple[int, dict[str, str]]]:
             yield line
 
     with io.TextIOWrapper(Bucket().open(source.path), "utf-8-sig", "surrogateescape", newline="") as text:
-        reader = csv.DictReader(lines())
-        if missing := [name for name in Product.model_fields if name not in (reader.fieldnames or ())]:
+        reader = csv.reader(lines())
+        names = next(reader, [])
+        if missing := [name for name in Product.model_fields if name not in names]:
             raise csv.Error(f"the first line does not name {', '.join(missing)}")
-        for row in reader:
-            left = _LONGEST_ROW
-            yield reader.line_num, {name: value for name, value in row.items() if name and value is not None}
+        for values in reader:
+            left = _LONGEST_ROW  # an empty line is a row, too, though none of the table
+            if values:
+                yield reader.line_num, {name: value for name, value in zip(names, values, strict=False) if name}

@@ -156,6 +156,13 @@ def test_a_hostile_file_is_told_what_is_wrong(
     assert service.left_of(task) == []
 
 
+def test_empty_lines_are_no_rows(service: Service) -> None:
+    """However many stand between two rows, in all longer than a row may be."""
+    service.put("empty lines", {"products.csv": _HEADER + b"\r\n" * 30_000 + b"b,Tea,1,3\n"})
+    service.submit("empty lines", "import_products", file="products.csv")
+    assert service.result("empty lines")["result"] == {"rows": 2, "errors": []}
+
+
 def test_a_file_has_the_size_it_was_said_to_have(new_service: Service) -> None:
     """More or less than Content-Length says, which only Transfer-Encoding allows, or more than is taken, is refused."""
     service = new_service

@@ -149,6 +149,19 @@ async def test_the_timeout_of_a_result_is_a_length(url: str) -> None:
             await handle.result(5)  # type: ignore[arg-type]
 
 
+async def test_a_timeout_of_zero_only_looks(url: str) -> None:
+    """A result that is there is given at once, one that is not there is not waited for."""
+    async with ProcessHost(url, [wait]) as host, ProcessClient(url) as client:
+        handle = await host.start(wait(), id="p")
+        for connection in (host, client):
+            with pytest.raises(ResultNotReady):
+                await connection.get("p").result(timedelta(0))
+        await host.raise_event("p", "go", 1)
+        result = await handle.result()
+        for connection in (host, client):
+            assert await connection.get("p").result(timedelta(0)) == result
+
+
 async def test_a_result_that_is_not_there_yet_is_told_from_a_timeout_of_the_process(url: str) -> None:
     """`ResultNotReady` is the caller's own timeout, and only that; both are a `TimeoutError`."""
     async with ProcessHost(url, [wait, too_late]) as host, ProcessClient(url) as client:

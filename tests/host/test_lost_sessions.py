@@ -58,6 +58,43 @@ async def dawdle(proc: Process) -> None:
     await proc.event("never")
 
 
+async def test_nothing_is_begun_that_is_not_ours_any_more(url: str) -> None:
+    """The store says that the session is dead while processes that were just created are being told: none begins."""
+    stepped: list[str] = []
+
+    @process
+    async def work(proc: Process) -> None:
+        stepped.append(proc.id)
+        time.sleep(0.03)  # longer than a slice of deliveries
+        await proc.event("never")
+
+    storage = GatedStorage(url)
+    async with ProcessHost(storage, [work]) as host:
+        calls = [asyncio.create_task(told(host.start(work(), id=f"p{number}"))) for number in range(12)]
+        while host._writer._deliveries.is_empty():
+            await asyncio.sleep(0)
+        another = storage.hold("begin_session", lambda: True)
+        await storage.storage.end_session(host._session.id)
+        refused = asyncio.create_task(told(host.start(work(), id="late")))
+        assert await asyncio.gather(*calls, refused) == ["done"] * 12 + ["lost"]
+        assert 1 <= len(stepped) < 12
+        another.open()
+
+
+async def test_leaving_after_a_lost_session_waits_for_nothing(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A host leaves while a commit of its lost session is still under way: it goes when that has been answered."""
+    storage = GatedStorage(url)
+    async with ProcessHost(storage, [wait]) as host:
+        await host.start(wait(), id="p")
+        under_way = storage.hold_commit(lambda batch: batch.creations)
+        starting = asyncio.create_task(told(host.start(wait(), id="new")))
+        await under_way.reached.wait()
+        host._lost()
+        asyncio.get_running_loop().call_later(0.05, under_way.open)
+    assert await starting == "done"
+    assert "did not take the last records" not in caplog.text
+
+
 async def test_who_waits_for_its_turn_to_be_told_is_told(url: str) -> None:
     """A batch is durable, and some have heard so, when the session is lost: the others hear it too."""
     async with ProcessHost(url, [dawdle]) as host:

@@ -118,6 +118,17 @@ async def test_a_look_up_has_a_time_limit_and_one_thread(silence: list[str]) -> 
     assert silence == ["silent.example"]
 
 
+async def test_a_machine_without_threads_is_a_passing_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be started the attempt fails as one that is made again."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(WebhookFailed, match="new thread"):
+        await post("shop", Webhook("http://any.example", new_secret()), "id", b"{}")
+
+
 def test_a_look_up_does_not_hold_the_exit() -> None:
     """A program whose look-up does not end leaves at once."""
     program = """

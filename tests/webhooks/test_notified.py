@@ -28,6 +28,16 @@ from durable.webhooks import Webhook, Webhooks, new_secret, verify
 from tests.webhooks.receiver import SOON, Receiver
 
 SECRET = new_secret()
+
+
+def nested(levels: int) -> list[Any]:
+    """A list in a list in a list, so many times."""
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 Function = Callable[..., Coroutine[Any, Any, Any]]
 
 
@@ -205,7 +215,7 @@ async def test_what_cannot_be_the_result_is_told_as_a_failure(
     assert (event, data["error"]["type"]) == ("process.failed", error.__name__)
 
 
-@pytest.mark.parametrize("result", ["x" * 30_000, {frozenset({1}): 1}], ids=["large", "no JSON"])
+@pytest.mark.parametrize("result", ["x" * 30_000, {frozenset({1}): 1}, nested(210)], ids=["large", "no JSON", "deep"])
 async def test_a_result_that_makes_no_message_is_left_out(
     url: str, receiver: Receiver, webhooks: Webhooks, result: object
 ) -> None:
@@ -218,6 +228,26 @@ async def test_a_result_that_makes_no_message_is_left_out(
     async with ProcessHost(url, [told_large, webhooks.deliver]) as host:
         assert await (await host.start(told_large(), id="large-1")).result() == result
         assert await told(receiver) == ("process.completed", "large-1", {"definition": "large", "status": "completed"})
+
+
+class Unspeakable(Exception):
+    """An error that cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise KeyError("text")
+
+
+async def test_an_error_without_text_is_told(url: str, receiver: Receiver, webhooks: Webhooks) -> None:
+    """An error whose `__str__` fails ends the process as it would have, and its type is told."""
+
+    async def odd(proc: Process) -> None:
+        raise Unspeakable
+
+    told_odd = notified(webhooks, odd)
+    async with ProcessHost(url, [told_odd, webhooks.deliver]) as host:
+        with pytest.raises((ProcessFailed, Unspeakable)):
+            await (await host.start(told_odd(), id="odd-1")).result()
+        assert (await told(receiver))[2]["error"] == {"type": "Unspeakable", "message": ""}
 
 
 async def test_an_error_with_odd_text_is_told(url: str, receiver: Receiver, webhooks: Webhooks) -> None:

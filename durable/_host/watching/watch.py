@@ -49,6 +49,7 @@ class Watch:
 
         Raises:
             ProcessNotFound: The process is purged.
+            StorageError: How it stands cannot be read any more.
             HostClosed: Nothing more will be told.
         """
         while True:

@@ -67,7 +67,9 @@ class Committing:
 
     def is_quiet(self) -> bool:
         """Whether nothing is waiting, being written or being delivered."""
-        return self._committing is None and self._deliveries.is_empty() and not self._queue and self._round.is_empty()
+        if self._committing is not None or self._closed is not None:
+            return self._committing is None  # once closed, what processes still hand over is not written
+        return self._deliveries.is_empty() and not self._queue and self._round.is_empty()
 
     async def drain(self) -> None:
         """Wait until everything is written and delivered."""
@@ -140,6 +142,7 @@ class Committing:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if self._closed is not None:
             self._answer_late(round, task, error)
+            self._tell_idle()
             return
         if self._observer is not None:
             self._observe(self._observer, round.batch, error)
@@ -148,14 +151,14 @@ class Committing:
             result = task.result()
             self._deliveries.add(round.deliver(result), partial(round.answer, result))
         elif isinstance(error, SessionLost):
+            self._lost()  # first, so that nothing is begun by what is told now
             round.fail(error)
             self.close()
-            self._lost()
         elif isinstance(error, _AnswerLost):
             logger.error("A batch was written and its answer lost: what it said is read again from the journals")
+            self._lost()
             round.written()
             self.close()
-            self._lost()
         else:
             self._failed(round, error)
         if self._queue or not self._round.is_empty():
