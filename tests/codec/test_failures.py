@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import traceback
 import urllib.error
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +106,11 @@ def caught_from(function: Any, *arguments: Any) -> Any:
     raise AssertionError("nothing was raised")
 
 
+def no_such_column() -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("SELECT nope")
+
+
 def integrity_error() -> Any:
     engine = sqlalchemy.create_engine("sqlite://")
     with engine.begin() as connection:
@@ -141,7 +147,7 @@ FAITHFUL: dict[str, BaseException] = {
     "syntax": caught_from(compile, "a b", "file.py", "exec"),
     "json": caught_from(json.loads, "{"),
     "process": subprocess.CalledProcessError(3, ["ls"], b"out", b"err"),
-    "sqlite": caught_from(sqlite3.connect(":memory:").execute, "SELECT nope"),
+    "sqlite": caught_from(no_such_column),
     "sqlalchemy": integrity_error(),
     "futures": concurrent.futures.CancelledError("x"),
     "keyword only": Declined(amount=5),
