@@ -93,7 +93,7 @@ async def test_listings_do_not_scan(open_store: OpenStore, monkeypatch: pytest.M
         steps = plan(connection, text)
         assert not re.search(r"SCAN (process|record|inbox)", steps), text + "\n" + steps
     connection.close()
-    assert len(texts) == 7 + 1 + 6
+    assert len(texts) == 9
 
 
 async def test_batch_is_one_hop(open_store: OpenStore) -> None:

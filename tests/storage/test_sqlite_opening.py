@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import shutil
 import sqlite3
 import tempfile
@@ -207,6 +209,25 @@ async def test_nothing_is_left_open(path: Path, open_store: OpenStore) -> None:
             thread.join(20)
             assert not thread.is_alive()
     assert not path.with_name("store.db-wal").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to see open descriptors")
+@pytest.mark.parametrize("steps", range(12))
+async def test_cancelled_reads_leave_nothing_open(path: Path, open_store: OpenStore, steps: int) -> None:
+    """A read that is cancelled at any moment, also while it opens its connection, leaves nothing open after closing."""
+    gc.disable()  # a connection that is forgotten is closed by the collector, at some time
+    try:
+        storage = await open_store()
+        reads = [asyncio.ensure_future(storage.row("id")) for _ in range(3)]
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        for read in reads:
+            read.cancel()
+        await asyncio.wait(reads)
+        await storage.close()
+        assert [name for name in open_files() if str(path) in name] == []
+    finally:
+        gc.enable()
 
 
 @pytest.mark.slow

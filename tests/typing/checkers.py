@@ -81,7 +81,8 @@ def pyright(cases: Sequence[Path], scratch: Path) -> list[Finding]:
 
 def _run(*arguments: str | Path) -> str:
     answer = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True)
-    assert answer.returncode in (0, 1), answer.stdout + answer.stderr
+    found_errors = answer.returncode == 1 and answer.stdout  # a checker that is not installed says nothing there
+    assert answer.returncode == 0 or found_errors, answer.stdout + answer.stderr
     return answer.stdout
 
 

@@ -83,7 +83,6 @@ class SqliteStorage:
             return
         database, writer = self._usable()
         self._database = self._writer = None
-        await self._reader.close()
 
         def leave() -> None:
             with database.lock:
@@ -91,9 +90,11 @@ class SqliteStorage:
             database.close()
 
         try:
-            await writer.run(leave)
+            await self._reader.close()
         finally:
+            answer = writer.run(leave)
             writer.stop()
+            await answer
 
     # --- sessions
 

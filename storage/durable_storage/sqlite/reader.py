@@ -8,6 +8,7 @@ them is ever the last one, whose closing would checkpoint.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Collection
 from typing import Any
@@ -32,9 +33,12 @@ class Reader:
         self._connections = connections
         self._busy_timeout = busy_timeout
         self._engine: AsyncEngine | None = None
+        self._reads: set[asyncio.Task[list[Any]]] = set()
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Wait for what is being read, also for those who were cancelled, and close the connections."""
+        while self._reads:
+            await asyncio.wait(self._reads)
         if self._engine is not None:
             await self._engine.dispose()
             self._engine = None
@@ -89,14 +93,31 @@ class Reader:
     async def count(self, status: Collection[Status] | None, definition: str | None) -> int:
         """How many processes there are."""
         if status is None and definition is None:
-            counts = [select(func.count()).select_from(process)]
-        else:
-            counts = [
-                _narrowed(select(func.count()).select_from(process), one, definition) for one in _statuses(status)
-            ]
-        return sum([(await self._fetch(one))[0][0] for one in counts])
+            return int((await self._fetch(select(func.count()).select_from(process)))[0][0])
+        if not (statuses := _statuses(status)):
+            return 0
+        counts = [_narrowed(select(func.count()).select_from(process), one, definition) for one in statuses]
+        return sum(found for (found,) in await self._fetch(union_all(*counts)))
 
     async def _fetch(self, statement: Any) -> list[Any]:
+        """
+        What *statement* finds.
+
+        A read is a task of its own, which goes on when its caller is cancelled: SQLAlchemy and aiosqlite, cancelled
+        while they open a connection, would leave it open, and nobody could close it.
+        """
+        read = asyncio.create_task(self._read(statement))
+        self._reads.add(read)
+        read.add_done_callback(self._finished)
+        await asyncio.wait([read])
+        return read.result()
+
+    def _finished(self, read: asyncio.Task[list[Any]]) -> None:
+        self._reads.discard(read)
+        if not read.cancelled():
+            read.exception()  # has been seen: its caller may be gone
+
+    async def _read(self, statement: Any) -> list[Any]:
         try:
             async with self._opened().connect() as connection:
                 return list((await connection.execute(statement)).all())
