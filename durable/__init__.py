@@ -58,10 +58,11 @@ from durable.errors import (
     WebhookFailed,
     WebhookRefused,
 )
+from durable.event import Event
 from durable.handle import Handle, HistoryEntry, ProcessStatus, Progress
 from durable.host import ProcessHost
 from durable.invocation import AnyDefinition, Invocation
-from durable.process import Event, Process
+from durable.process import Process
 from durable.retry import Retry
 from durable.run import run
 from durable.step import Step, current_step

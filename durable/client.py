@@ -7,59 +7,50 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import Callable
 from contextvars import copy_context
-from datetime import timedelta
 from secrets import randbits
-from traceback import format_exception
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 from uuid import uuid4
 
 from durable._host.clock import Clock, SystemClock
 from durable._host.events import check_payload, encode_event
-from durable._host.options import check_length, check_number, check_statuses, without_secrets
+from durable._host.options import check_number, without_secrets
 from durable._host.payloads import Payloads
 from durable._host.starting import Starting
 from durable._host.watching.endings import Endings, not_found
 from durable._host.writing.writer import Writer
-from durable._kernel.outcomes import content_of, outcome
 from durable.codec import Codec, MessagePackCodec
 from durable.errors import (
     CorruptJournal,
-    HostClosed,
     InvalidDefinition,
     ProcessEnded,
     ProcessExists,
-    ProcessFailed,
-    ResultNotReady,
 )
-from durable.handle import Handle, HistoryEntry, ProcessStatus, history_entry, picture
+from durable.event import Event
+from durable.handle import Handle
 from durable.invocation import Invocation
 from durable.journal import ID_LIMIT, Record, check_name
 from durable.observer import Observer, guarded
-from durable.process import Event
+from durable.reading import Reading
 from durable.storage import (
-    ENDED,
     Creation,
     Delivery,
     JournalStorage,
     Mail,
     MailKind,
     ProcessRow,
-    Status,
     open_storage,
 )
 
 R = TypeVar("R")
 T = TypeVar("T")
 
-History = list[HistoryEntry]  # by this name where `list` is the method
-
 PAYLOAD_LIMIT = 4 * 1024 * 1024
 
 
-class ProcessClient:
+class ProcessClient(Reading):
     """
     Reaches the processes of a store; use as ``async with ProcessClient(url) as client``.
 
@@ -88,14 +79,12 @@ class ProcessClient:
     ) -> None:
         self._storage = open_storage(url) if isinstance(url, str) else url
         self._place = without_secrets(url) if isinstance(url, str) else type(url).__name__  # how logs call the store
-        self._codec: Codec = MessagePackCodec() if codec is None else codec
+        self._codec = MessagePackCodec() if codec is None else codec
         self._payloads = Payloads(self._codec, check_number(payload_limit, "`payload_limit`"))
         self._clock: Clock = SystemClock() if clock is None else clock
         self._starting = Starting(self._codec, self._clock, self._payloads, randbits(12))
         self._observer = None if observer is None else guarded(observer)
-        self._is_open = False
         self._writer: Writer
-        self._endings: Endings
 
     async def __aenter__(self) -> Self:
         await self._storage.open()
@@ -192,56 +181,10 @@ class ProcessClient:
             fix="start it under another id, or with the arguments it was started with",
         )
 
-    # --- look ---
-
     def get(self, id: str) -> Handle[Any]:
         """The handle of a process; whether there is one shows at the first use (`ProcessNotFound`)."""
         self._check_open()
         return Handle(self, check_name(id, "process id", ID_LIMIT))
-
-    async def list(
-        self,
-        *,
-        status: Status | str | Collection[Status | str] | None = None,
-        name: str | None = None,
-        limit: int = 100,
-        before: ProcessStatus | int | None = None,
-    ) -> list[ProcessStatus]:
-        """
-        Processes, newest first.
-
-        Args:
-            status: Only those with this status, or one of these: "running", "stalled", "completed", "failed",
-                "cancelled", "terminated".
-            name: Only those of this definition.
-            limit: At most so many, at least 1.
-            before: The last one of the page before, or its `ProcessStatus.key`. It need not be there any more.
-
-        Raises:
-            ValueError: No such status.
-        """
-        self._check_open()
-        wanted = None if status is None else check_statuses(status)
-        last = before.key if isinstance(before, ProcessStatus) else before
-        rows = await self._storage.rows(status=wanted, definition=name, limit=max(1, limit), before=last)
-        return [picture(row, self._codec) for row in rows]
-
-    async def count(
-        self, *, status: Status | str | Collection[Status | str] | None = None, name: str | None = None
-    ) -> int:
-        """
-        How many processes there are.
-
-        Args:
-            status: Only those with this status, or one of these; as for `list`.
-            name: Only those of this definition.
-
-        Raises:
-            ValueError: No such status.
-        """
-        self._check_open()
-        wanted = None if status is None else check_statuses(status)
-        return await self._storage.count(status=wanted, definition=name)
 
     # --- act ---
 
@@ -334,76 +277,6 @@ class ProcessClient:
                 raise ProcessEnded(f"Process {id!r} has ended and takes no more events or requests")
             case Delivery.DELIVERED:
                 pass
-
-    # --- what handles ask for ---
-
-    async def _result(self, id: str, timeout: timedelta | None) -> Any:
-        self._check_open()
-        seconds = None
-        if timeout is not None:
-            seconds = max(0.0, check_length(timeout, "`timeout` of `result`", least=None).total_seconds())
-            if seconds == 0 and (await self._row(id)).status in ENDED:
-                seconds = None  # there is something to read, for which no time at all is not enough
-        try:
-            async with asyncio.timeout(seconds):
-                record = await self._endings.wait(id)
-        except TimeoutError:
-            raise ResultNotReady(
-                f"Process {id!r} has not ended within {timeout}",
-                fix="it goes on: ask again, or look at its `status()`, which says what it waits for",
-            ) from None
-        content = content_of(record.kind, self._codec.decode(record.payload))
-        try:
-            return outcome(record.kind, content, self._codec, id)
-        except ResultNotReady as error:  # of the process, which waited for another one: not the timeout of this caller
-            raise ProcessFailed(
-                f"Process {id!r} failed: {error.args[0]}",
-                type_name=f"{type(error).__module__}.{type(error).__qualname__}",
-                arguments=repr(error.args),
-                traceback_text="".join(format_exception(error)),
-                reason="raised as it is, it would be taken for the timeout of whoever asked for this result",
-            ) from error
-
-    async def _status(self, id: str) -> ProcessStatus:
-        return picture(await self._row(id), self._codec)
-
-    async def _history(self, id: str) -> History:
-        row = await self._row(id)
-        return [history_entry(record, self._codec) for record in await self._storage.journal(row.key)]
-
-    async def _watch(self, id: str) -> AsyncIterator[ProcessStatus]:
-        self._check_open()
-        last: ProcessStatus | None = None
-        with self._endings.watching(id) as watch:
-            row = watch.begin(await self._row(id))
-            while True:
-                status = picture(row, self._codec)
-                if (here := self._status_here(id, status)) is not None:
-                    status = here
-                elif not status.ended:
-                    watch.recheck()
-                if status != last:
-                    last = status
-                    yield status
-                if status.ended:
-                    return
-                row = await watch.next()
-
-    def _status_here(self, id: str, last: ProcessStatus) -> ProcessStatus | None:
-        """How a process stands that stood like *last*, if that can be said without asking the store."""
-        return None
-
-    async def _row(self, id: str) -> ProcessRow:
-        self._check_open()
-        row = await self._storage.row(check_name(id, "process id", ID_LIMIT))
-        if row is None:
-            raise not_found(id)
-        return row
-
-    def _check_open(self) -> None:
-        if not self._is_open:
-            kind = type(self).__name__
-            raise HostClosed(f"This {kind} is not open", fix=f"use it inside `async with {kind}(…) as it:`")
 
 
 def _never_lost() -> None:

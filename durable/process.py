@@ -2,59 +2,31 @@
 What a process function can do: the checkpoints, and the few things beside them.
 
 `get`, `do`, `delay`, `event`, `start` and `timeout` each ask the kernel for one named checkpoint and wait for its
-record.
-Nothing here decides anything: records and commands are the kernel's business, carrying them out the host's.
+record. Nothing here decides anything: what is given is checked by `arguments`, records and commands are the kernel's
+business, carrying them out the host's.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import datetime, timedelta
-from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, cast, overload
+from typing import Any, NoReturn, TypeVar, cast, overload
 
 from durable._kernel.asks import Beginning
 from durable._kernel.execution import Execution
 from durable._kernel.kept import Child, Timeout
-from durable.errors import InvalidAction, InvalidDefinition
-from durable.invocation import AnyDefinition, Invocation
+from durable.arguments import action_options, check_length, definition_of, factory_of, no_action
+from durable.event import Event
+from durable.invocation import Invocation
 from durable.journal import ID_LIMIT, check_name
 from durable.retry import Retry
 from durable.step import check_message, idempotency_key
 
 T = TypeVar("T")
 R = TypeVar("R", covariant=True)
-_ANYTHING: type[Any] = object
 _logger = logging.getLogger("durable.process")
-
-
-class Event(Generic[T]):
-    """
-    The name and type of an external event: ``EmailVerified = Event("email verified", str)``.
-
-    Args:
-        name: 1–200 characters; what `raise_event` and `Process.event` meet under.
-        type: The type of its payload, for type checkers and, where it is a class, checked when the event is raised.
-    """
-
-    __slots__ = ("name", "type")
-
-    def __init__(self, name: str, type: type[T] = _ANYTHING) -> None:
-        self.name = check_name(name, "event name")
-        self.type = type
-
-    def __repr__(self) -> str:
-        return f"Event({self.name!r}, {getattr(self.type, '__qualname__', self.type)})"
-
-
-class ActionOptions(NamedTuple):
-    """How the host runs an action."""
-
-    retry: Retry | None
-    timeout: timedelta | None
-    at_most_once: bool
 
 
 class Process:
@@ -123,14 +95,7 @@ class Process:
             Exception: What the function raised; recorded too, so it is the same on replay.
         Source: Gaev.DurableTask, `ProcessExtensions.Get`.
         """
-        if inspect.iscoroutine(value) or inspect.iscoroutinefunction(value):
-            if inspect.iscoroutine(value):
-                value.close()
-            raise InvalidAction(
-                f"`get` {name!r} of process {self.id!r} was given a coroutine",
-                fix=f"write `await proc.do(lambda: the_call(…), {name!r})`",
-            )
-        factory = value if callable(value) else _Constant(value)
+        factory = factory_of(value, name, self.id)
         return await self._execution.take_value(self._name(name), factory)
 
     @overload
@@ -186,26 +151,10 @@ class Process:
         Source: Gaev.DurableTask, `Process.Do`.
         """
         if not callable(action):
-            raise self._not_an_action(action, name)
-        if retry is not None and not isinstance(retry, Retry):
-            raise InvalidDefinition(
-                f"`do` {name!r} of process {self.id!r} has retry={retry!r:.40}", fix="write `retry=Retry(…)`"
-            )
-        if timeout is not None and not isinstance(timeout, timedelta):
-            raise InvalidDefinition(
-                f"`do` {name!r} of process {self.id!r} has timeout={timeout!r:.40}",
-                fix="write `timeout=timedelta(seconds=…)`",
-            )
-        if retry is not None and at_most_once:
-            raise InvalidDefinition(
-                f"`do` {name!r} of process {self.id!r} is both at_most_once and retried",
-                fix="drop one: a retry is a second start",
-            )
-        if timeout is not None and timeout <= timedelta(0):
-            raise InvalidDefinition(
-                f"`do` {name!r} of process {self.id!r} has a timeout that is not positive: {timeout}"
-            )
-        options = ActionOptions(retry, timeout, at_most_once) if retry or timeout or at_most_once else None
+            raise no_action(action, name, self.id)
+        options = None
+        if retry is not None or timeout is not None or at_most_once:
+            options = action_options(retry, timeout, at_most_once, name, self.id)
         return await self._execution.run_action(self._name(name), action, options, at_most_once)
 
     async def delay(self, until: timedelta | datetime, name: str) -> timedelta:
@@ -223,7 +172,7 @@ class Process:
             asyncio.CancelledError: The process was cancelled; `except` and `finally` may compensate with `proc.*`.
         Source: Gaev.DurableTask, `ProcessExtensions.Delay`.
         """
-        self._check_length(until, "delay", name)
+        check_length(until, "delay", name, self.id)
         return cast(timedelta, await self._execution.set_timer("delay", self._name(name), until))
 
     @overload
@@ -249,7 +198,7 @@ class Process:
         event_name = check_name(event.name if isinstance(event, Event) else event, "event name")
         checkpoint = self._name(event_name if name is None else name)
         if timeout is not None:
-            self._check_length(timeout, "event", checkpoint)
+            check_length(timeout, "event", checkpoint, self.id)
         return await self._execution.wait_event(checkpoint, event_name, timeout)
 
     async def start(
@@ -275,7 +224,7 @@ class Process:
             InvalidDefinition: *invocation* is something else.
             asyncio.CancelledError: This process or task was cancelled; by then the child is started, or will never be.
         """
-        definition = self._definition_of(invocation, "start")
+        definition = definition_of(invocation, "start", self.id)
         checkpoint = self._name(definition.name if name is None else name)
         if id is not None:
             check_name(id, "process id", ID_LIMIT)
@@ -323,7 +272,7 @@ class Process:
             InvalidAction: A task asks for it, and not the process function itself.
             asyncio.CancelledError: Always, if nothing is wrong: let it through.
         """
-        self._definition_of(invocation, "restart")
+        definition_of(invocation, "restart", self.id)
         self._execution.restart(_beginning(invocation))
         raise asyncio.CancelledError("this life of the process is over")
 
@@ -346,56 +295,17 @@ class Process:
             InvalidDefinition: *length* is a naive datetime, or neither a datetime nor a timedelta.
             InvalidName: The name is empty or cannot be stored.
         """
-        self._check_length(length, "timeout", name)
+        check_length(length, "timeout", name, self.id)
         return Timeout(self._execution, self._name(name), length)
-
-    def _definition_of(self, invocation: object, what: str) -> AnyDefinition:
-        if isinstance(invocation, Invocation):
-            return invocation.definition
-        raise InvalidDefinition(
-            f"`{what}` of process {self.id!r} takes an invocation, not {invocation!r:.80}",
-            fix=f"call the process function: `await proc.{what}(the_function(arguments), …)`",
-        )
 
     def _name(self, name: str) -> str:
         check_name(name, "checkpoint name")
         return check_name(self._prefix + name, "checkpoint name") if self._prefix else name
 
-    def _check_length(self, length: object, what: str, name: str) -> None:
-        if isinstance(length, timedelta) or (isinstance(length, datetime) and length.tzinfo is not None):
-            return
-        problem = "a naive datetime" if isinstance(length, datetime) else f"{type(length).__name__} {length!r:.80}"
-        raise InvalidDefinition(
-            f"`{what}` {name!r} of process {self.id!r} was given {problem}",
-            fix="give a timedelta, or a datetime with a time zone: `datetime(…, tzinfo=UTC)`",
-        )
-
-    def _not_an_action(self, action: object, name: str) -> InvalidAction:
-        if inspect.iscoroutine(action):
-            action.close()
-            call = f"{action.__qualname__}(…)"
-            return InvalidAction(
-                f"`do` {name!r} of process {self.id!r} was given a coroutine, which can run only once",
-                fix=f"write `await proc.do(lambda: {call}, {name!r})`",
-            )
-        return InvalidAction(f"`do` {name!r} of process {self.id!r} was given {action!r:.80}, which cannot be called")
-
 
 def _beginning(invocation: Invocation[Any]) -> Beginning:
     definition = invocation.definition
     return Beginning(definition.name, definition.queue, invocation.args, invocation.kwargs, invocation.timeout)
-
-
-class _Constant:
-    """A factory that always gives the same value."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __call__(self) -> Any:
-        return self.value
 
 
 class _ProcessLogger(logging.LoggerAdapter[logging.Logger]):

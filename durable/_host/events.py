@@ -6,7 +6,7 @@ from typing import Any
 
 from durable.codec import Codec
 from durable.errors import EncodeError
-from durable.process import Event
+from durable.event import Event
 
 
 def check_payload(event: Event[Any], payload: Any) -> None:

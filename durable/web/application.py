@@ -19,7 +19,7 @@ from starlette.websockets import WebSocket
 from durable.client import ProcessClient
 from durable.definition import AnyDefinition
 from durable.errors import DurableError, InvalidDefinition
-from durable.process import Event
+from durable.event import Event
 from durable.web.access import Authorize, Gate, Limits
 from durable.web.document import document
 from durable.web.endpoints import Endpoints

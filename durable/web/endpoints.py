@@ -19,8 +19,8 @@ from starlette.responses import Response
 
 from durable.client import ProcessClient
 from durable.errors import UnknownDefinition
+from durable.event import Event
 from durable.handle import Handle, ProcessStatus
-from durable.process import Event
 from durable.storage import Status
 from durable.web.access import Access, AccessKind, Gate, Limits
 from durable.web.inputs import REASON, Cursor, Key, Name, Startable, event_body

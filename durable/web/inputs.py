@@ -20,8 +20,8 @@ from typing_extensions import TypedDict
 
 from durable.definition import AnyDefinition, Invocation
 from durable.errors import InvalidDefinition
+from durable.event import Event
 from durable.journal import ID_LIMIT, NAME_LIMIT
-from durable.process import Event
 from durable.web.problems import Invalid
 
 T = TypeVar("T")

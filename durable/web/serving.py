@@ -18,7 +18,7 @@ from starlette.websockets import WebSocket
 
 from durable.client import ProcessClient
 from durable.definition import AnyDefinition
-from durable.process import Event
+from durable.event import Event
 from durable.web.access import Authorize, Limits, is_loopback
 from durable.web.application import app
 from durable.web.problems import on_http_exception

@@ -22,8 +22,9 @@ from uuid import UUID
 from durable.codec import JsonCodec, describe_error, encode_error
 from durable.definition import process
 from durable.errors import ProcessExists
+from durable.event import Event
 from durable.journal import Kind, Record
-from durable.process import Event, Process
+from durable.process import Process
 from tests.kernel.driver import PYTHON, ActionFailed, Driver, Make, program_of
 
 RELEASE = "0.1.0"

@@ -10,8 +10,9 @@ import pytest
 
 from durable.definition import process
 from durable.errors import InvalidAction, InvalidDefinition, InvalidName
+from durable.event import Event
 from durable.journal import Kind
-from durable.process import Event, Process
+from durable.process import Process
 from durable.retry import Retry
 from tests.kernel.driver import Driver, program_of
 

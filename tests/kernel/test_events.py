@@ -10,8 +10,9 @@ from hypothesis import given
 
 from durable._kernel.commands import Take
 from durable.errors import DuplicateCheckpoint
+from durable.event import Event
 from durable.journal import Kind, Record
-from durable.process import Event, Process
+from durable.process import Process
 from tests.kernel.driver import CODEC, SECOND, Choices, Driver, program_of
 from tests.kernel.programs import EVENTS, Node, choices, make_program, programs
 
