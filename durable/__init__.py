@@ -4,7 +4,7 @@ A long-running process as one async function that survives crashes, restarts and
 See README.md for the whole story; every public name is here.
 """
 
-from durable._kernel.kept import Child
+from durable._kernel.kept import Child, Timeout
 from durable.client import ProcessClient
 from durable.codec import (
     Codec,
@@ -124,6 +124,7 @@ __all__ = [
     "StorageFull",
     "StorageReadOnly",
     "StorageUnavailable",
+    "Timeout",
     "UnknownClass",
     "UnknownDefinition",
     "UnknownScheme",

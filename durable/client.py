@@ -16,18 +16,13 @@ from uuid import uuid4
 
 from durable._host.clock import Clock, SystemClock
 from durable._host.events import check_payload, encode_event
-from durable._host.options import check_number, without_secrets
+from durable._host.options import check_invocation, check_number, check_object, check_store, without_secrets
 from durable._host.payloads import Payloads
 from durable._host.starting import Starting
 from durable._host.watching.endings import Endings, not_found
 from durable._host.writing.writer import Writer
 from durable.codec import Codec, MessagePackCodec
-from durable.errors import (
-    CorruptJournal,
-    InvalidDefinition,
-    ProcessEnded,
-    ProcessExists,
-)
+from durable.errors import CorruptJournal, ProcessEnded, ProcessExists
 from durable.event import Event
 from durable.handle import Handle
 from durable.invocation import Invocation
@@ -64,7 +59,7 @@ class ProcessClient(Reading):
     Raises:
         UnknownScheme: No provider is known for the URL.
         MissingExtra: The extra of its provider is not installed.
-        InvalidDefinition: *payload_limit* is not a whole number of at least 1.
+        InvalidDefinition: Another argument is of a wrong type, as a path for a URL, or out of its range.
         StorageError: Entering: the store cannot be opened, or is not one. It is not tried again.
     """
 
@@ -77,13 +72,13 @@ class ProcessClient(Reading):
         clock: Clock | None = None,
         observer: Observer | None = None,
     ) -> None:
-        self._storage = open_storage(url) if isinstance(url, str) else url
+        self._storage = open_storage(url) if isinstance(url, str) else check_store(url)
         self._place = without_secrets(url) if isinstance(url, str) else type(url).__name__  # how logs call the store
-        self._codec = MessagePackCodec() if codec is None else codec
+        self._codec = MessagePackCodec() if codec is None else check_object(codec, Codec, "`codec`")
         self._payloads = Payloads(self._codec, check_number(payload_limit, "`payload_limit`"))
         self._clock: Clock = SystemClock() if clock is None else clock
         self._starting = Starting(self._codec, self._clock, self._payloads, randbits(12))
-        self._observer = None if observer is None else guarded(observer)
+        self._observer = None if observer is None else guarded(check_object(observer, Observer, "`observer`"))
         self._writer: Writer
 
     async def __aenter__(self) -> Self:
@@ -120,15 +115,15 @@ class ProcessClient(Reading):
         Raises:
             ProcessExists: The id is taken by a process of another definition or with other arguments.
             EncodeError, PayloadTooLarge: The arguments cannot be recorded.
+            InvalidDefinition: *invocation* is something else, or its function is not among those of this host.
+            InvalidName: *id* cannot be stored.
+            StorageError: The store failed; start it again under its *id*, and it is started once.
             HostBusy: This host has as many pending starts as it may have.
+            HostClosed: This client or host is not open, or has lost its session and begins another.
             SessionLost: This host was declared dead before the store had answered: start it again under its id.
         """
         self._check_open()
-        if not isinstance(invocation, Invocation):
-            raise InvalidDefinition(
-                f"`start` takes an invocation, not {invocation!r:.80}",
-                fix="call the process function: `start(the_function(arguments), id=…)`",
-            )
+        check_invocation(invocation, "start")
         id = uuid4().hex if id is None else check_name(id, "process id", ID_LIMIT)
         payload = self._starting.encode(invocation, id)
         gone: ProcessRow | None = None
@@ -247,6 +242,7 @@ class ProcessClient(Reading):
         Durability: The request is on storage at return; its host carries it out.
         Raises:
             ProcessNotFound, ProcessEnded: There is nothing to end.
+            StorageError: The request could not be written.
             PayloadTooLarge: *reason* is longer than the payload limit.
         """
         await self._send(id, MailKind.TERMINATE, "", None, self._encode_reason(id, reason))

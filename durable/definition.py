@@ -10,8 +10,6 @@ from durable._kernel.execution import Execution
 from durable.invocation import AnyDefinition, Invocation
 from durable.process import Process
 
-__all__ = ["AnyDefinition", "Definition", "Invocation", "process"]
-
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 ProcessFunction = Callable[Concatenate[Process, P], Coroutine[Any, Any, R]]

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
-from durable._host.clock import to_datetime
 from durable.codec import Codec
 from durable.errors import DurableError
 from durable.journal import ENDS, Record
 from durable.storage import ENDED, ProcessRow, Status
+from durable.times import moment
 
 R = TypeVar("R", covariant=True)
 
@@ -86,8 +86,8 @@ def picture(row: ProcessRow, codec: Codec) -> ProcessStatus:
         id=row.id,
         definition=row.definition,
         status=row.status,
-        created_at=to_datetime(row.created_at),
-        ended_at=None if row.ended_at is None else to_datetime(row.ended_at),
+        created_at=moment(row.created_at),
+        ended_at=None if row.ended_at is None else moment(row.ended_at),
         reason=row.reason,
         progress=None if row.progress is None else read_progress(row.progress, codec),
         resident=row.owner is not None,
@@ -104,7 +104,7 @@ def read_progress(report: bytes, codec: Codec) -> Progress:
 
 def history_entry(record: Record, codec: Codec) -> HistoryEntry:
     """One record, readable."""
-    return HistoryEntry(record.seq, record.kind.name, record.name, to_datetime(record.time), _value(record, codec))
+    return HistoryEntry(record.seq, record.kind.name, record.name, moment(record.time), _value(record, codec))
 
 
 def _value(record: Record, codec: Codec) -> Any:
@@ -212,6 +212,7 @@ class Handle(Generic[R]):
         Durability: The request is on storage at return. A second one changes nothing.
         Raises:
             ProcessNotFound, ProcessEnded: There is nothing to cancel.
+            StorageError: The request could not be written, to a process that is not in the memory of this host.
             PayloadTooLarge: *reason* is longer than the payload limit.
         """
         await self._connection.cancel(self.id, reason)

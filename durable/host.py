@@ -16,7 +16,15 @@ from typing import Any, Self
 from durable._host.claims import Claims
 from durable._host.clock import Alarm, Clock
 from durable._host.engine.engine import Engine
-from durable._host.options import SHORTEST_LEASE, by_name, check_length, check_number, check_queues, left_out
+from durable._host.options import (
+    SHORTEST_LEASE,
+    by_name,
+    check_length,
+    check_number,
+    check_object,
+    check_queues,
+    left_out,
+)
 from durable._host.session import HostSession
 from durable._host.watching.endings import Endings
 from durable._host.writing.writer import Writer
@@ -26,7 +34,7 @@ from durable.errors import HostBusy, HostClosed, InvalidDefinition, NotOwned, St
 from durable.handle import ProcessStatus, picture, read_progress
 from durable.housekeeping import Housekeeper, Retention
 from durable.invocation import AnyDefinition, Invocation
-from durable.journal import Record
+from durable.journal import Record, check_name
 from durable.observer import Observer
 from durable.storage import JournalStorage, MailKind, ProcessRow, Status
 
@@ -61,7 +69,7 @@ class ProcessHost(ProcessClient):
     Raises:
         InvalidDefinition: Something in *definitions* is not a process function, or two have one name; or another
             argument is of a wrong type or out of its range.
-        InvalidName: A queue cannot have that name.
+        InvalidName: The host or a queue cannot have that name.
         MissingExtra: The extra of the store is not installed; entering: that of the archive.
         StorageError: Entering: the store cannot be opened. It is not tried again.
     """
@@ -89,14 +97,14 @@ class ProcessHost(ProcessClient):
         self._definitions = by_name(definitions)
         own_queues = frozenset(definition.queue for definition in self._definitions.values())
         self._queues = own_queues if queues is None else check_queues(queues)
-        self._name = name if name is not None else f"{socket.gethostname()}:{os.getpid()}"
+        self._name = f"{socket.gethostname()}:{os.getpid()}" if name is None else check_name(name, "host name")
         self._lease = check_length(lease, "`lease` of a host", SHORTEST_LEASE).total_seconds()
         self._limit = check_number(limit, "`limit` of a host")
         self._max_pending = None if max_pending is None else check_number(max_pending, "`max_pending` of a host", 0)
         self._park_after = check_length(park_after, "`park_after` of a host").total_seconds()
         self._threads = check_number(threads, "`threads` of a host")
         self._grace = check_length(grace, "`grace` of a host").total_seconds()
-        self._retention = retention
+        self._retention = None if retention is None else check_object(retention, Retention, "`retention`")
         self._housekeeper: Housekeeper | None = None
         self._pending: set[str] = set()
         self._session: HostSession

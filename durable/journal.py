@@ -66,18 +66,18 @@ def check_name(name: object, what: str, limit: int = NAME_LIMIT) -> str:
         InvalidName: It is not a string, is empty, longer than *limit* characters, or holds NUL or a lone surrogate.
     """
     if not isinstance(name, str):
-        raise InvalidName(f"A {what} must be a string, not {type(name).__name__}: {name!r:.80}")
+        raise InvalidName(f"The {what} must be a string, not {type(name).__name__}: {name!r:.80}")
     if not name:
-        raise InvalidName(f"A {what} must not be empty")
+        raise InvalidName(f"The {what} must not be empty")
     if len(name) > limit:
-        raise InvalidName(f"A {what} has at most {limit} characters, this one has {len(name)}: {name[:60]!r}…")
+        raise InvalidName(f"The {what} has at most {limit} characters, this one has {len(name)}: {name[:60]!r}…")
     if "\0" in name:
-        raise InvalidName(f"A {what} must not contain NUL: {name!r:.80}")
+        raise InvalidName(f"The {what} must not contain NUL: {name!r:.80}")
     if not name.isascii():
         try:
             name.encode()
         except UnicodeEncodeError:
-            raise InvalidName(f"A {what} must not contain a lone surrogate: {name!r:.80}") from None
+            raise InvalidName(f"The {what} must not contain a lone surrogate: {name!r:.80}") from None
     return name
 
 

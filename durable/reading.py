@@ -52,6 +52,8 @@ class Reading:
 
         Raises:
             ValueError: No such status.
+            StorageError: The store could not be read; it is not tried again.
+            HostClosed: This client or host is not open.
         """
         self._check_open()
         wanted = None if status is None else check_statuses(status)
@@ -71,6 +73,8 @@ class Reading:
 
         Raises:
             ValueError: No such status.
+            StorageError: The store could not be read; it is not tried again.
+            HostClosed: This client or host is not open.
         """
         self._check_open()
         wanted = None if status is None else check_statuses(status)

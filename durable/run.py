@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, TypedDict, TypeVar, Unpack
 
 from durable._host.clock import Clock
+from durable._host.options import check_invocation
 from durable.codec import Codec
 from durable.errors import ProcessEnded
 from durable.handle import Handle, ProcessStatus
@@ -63,9 +64,11 @@ def run(
     Raises:
         Exception: As `Handle.result`; `ProcessCancelled` after Ctrl-C.
         ProcessExists: The id is taken by a process of another definition or with other arguments.
-        InvalidDefinition, UnknownScheme, MissingExtra, StorageError: As `ProcessHost` and entering it.
+        InvalidDefinition: *invocation* is something else; or as `ProcessHost`.
+        UnknownScheme, MissingExtra, StorageError: As `ProcessHost` and entering it.
         RuntimeError: An event loop is running here; use `ProcessHost` inside it.
     """
+    check_invocation(invocation, "run")
     return asyncio.run(_run(invocation, id, url, definitions, watch, options))
 
 

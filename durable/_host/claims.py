@@ -17,7 +17,7 @@ from durable._host.residents.resident import Resident
 from durable._host.timers import Timer
 from durable._host.watching.changes import Changes
 from durable.errors import NotOwned, SessionLost, StorageError
-from durable.storage import JournalStorage
+from durable.storage import Claim, JournalStorage
 
 logger = logging.getLogger("durable.host")
 
@@ -150,11 +150,12 @@ class Claims:
 
     async def _claim(self, room: int) -> int:
         engine = self._engine
+        claims: Sequence[Claim] = ()
         engine.expected += room
         try:
             claims = await self._storage.claim(self._session, self._queues, room, self._clock.now())
         finally:
-            engine.expected -= room
+            engine.expected -= room - len(claims)  # what was claimed has its place until it is taken in
         if claims:
             self._spacing = _SPACING_FROM
             await engine.adopt(claims)

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Protocol
 
+from durable import times
+
 _LONGEST_SLEEP = 3600.0  # seconds; the wall clock may be set meanwhile, so a long wait looks again now and then
-
-
-def to_microseconds(moment: datetime) -> int:
-    """An aware datetime as whole microseconds since 1970 UTC."""
-    since = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-
-
-def to_datetime(microseconds: int) -> datetime:
-    """Whole microseconds since 1970 UTC as an aware datetime."""
-    seconds, rest = divmod(microseconds, 1_000_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
 
 
 class Alarm(Protocol):
@@ -53,7 +41,7 @@ class SystemClock:
     """The wall clock of this machine."""
 
     def now(self) -> int:
-        return time.time_ns() // 1000
+        return times.now()
 
     def call_at(self, due: int, callback: Callable[[], object]) -> Alarm:
         seconds = min(max(0.0, (due - self.now()) / 1_000_000), _LONGEST_SLEEP)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from durable.codec import Codec
-from durable.errors import EncodeError
+from durable.codec import Codec, encode_of
 from durable.event import Event
 
 
@@ -32,12 +31,4 @@ def encode_event(codec: Codec, name: str, payload: Any, key: str | None) -> byte
     Raises:
         EncodeError: The payload cannot be restored exactly; its path is that of what the caller gave.
     """
-    try:
-        return codec.encode((payload, key))
-    except EncodeError:
-        try:
-            codec.encode(payload)  # by itself, so that the error names a part of it, and not of the pair
-        except EncodeError as error:
-            what = f"The payload of event {name!r}: {error.args[0]}"
-            raise EncodeError(what, fix=error.fix, **error.facts) from None
-        raise
+    return encode_of(codec, [(f"The payload of event {name!r}", payload)], (payload, key))

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from os import PathLike, fspath
+from typing import Any, TypeVar
 
 from durable.errors import InvalidDefinition
-from durable.invocation import AnyDefinition
+from durable.invocation import AnyDefinition, Invocation
 from durable.journal import check_name
-from durable.storage import Status
+from durable.storage import JournalStorage, Status
+
+K = TypeVar("K")
 
 SHORTEST_LEASE = timedelta(milliseconds=100)
 
@@ -43,6 +47,50 @@ def check_number(number: object, what: str, least: int = 1) -> int:
     if number < least:
         raise InvalidDefinition(f"{what} is at least {least}, not {number}")
     return number
+
+
+def check_object(given: K, kind: type[Any], what: str) -> K:
+    """
+    Return *given* if it is a *kind*; *what* names it in the error ("`codec`").
+
+    Raises:
+        InvalidDefinition: It is something else, or a class where an object of it is meant, as is easily written.
+    """
+    if isinstance(given, type):
+        name = given.__name__
+        raise InvalidDefinition(f"{what} is an object, not the class {name}", fix=f"write `{name}(…)`")
+    if not isinstance(given, kind):
+        raise InvalidDefinition(f"{what} is no {kind.__name__}: {given!r:.80}")
+    return given
+
+
+def check_store(store: JournalStorage) -> JournalStorage:
+    """
+    Return *store*, which was given instead of a URL, if it can be one.
+
+    Raises:
+        InvalidDefinition: It is something else, as the path of a file.
+    """
+    if isinstance(store, PathLike):
+        fix = f"write {f'sqlite:///{fspath(store)}'!r}"
+        raise InvalidDefinition(f"A store is told by its URL, not by a path: {store!r:.80}", fix=fix)
+    if isinstance(store, type) or not hasattr(store, "commit"):  # a wrapper may have its methods by `__getattr__`
+        raise InvalidDefinition(f"A store is a URL or a `JournalStorage`, not {store!r:.80}")
+    return store
+
+
+def check_invocation(invocation: object, caller: str) -> None:
+    """
+    Check what *caller*, a function, was given to start.
+
+    Raises:
+        InvalidDefinition: It is no invocation: the process function itself, as a rule.
+    """
+    if not isinstance(invocation, Invocation):
+        raise InvalidDefinition(
+            f"`{caller}` takes an invocation, not {invocation!r:.80}",
+            fix=f"call the process function: `{caller}(the_function(arguments), id=…)`",
+        )
 
 
 def check_statuses(status: Status | str | Iterable[Status | str]) -> list[Status]:

@@ -4,9 +4,9 @@ From an invocation to the creation of a process: its key, its first record, and 
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
+from durable import times
 from durable._host.clock import Clock
 from durable._host.payloads import Payloads
 from durable._kernel.started import Started, decode_started, encode_started
@@ -93,6 +93,6 @@ class Starting:
     def new_key(self) -> int:
         """A key nobody else makes."""
         # Time first, so that keys grow in the order of creation; below it what tells creators at the same time apart.
-        salted = (time.time_ns() // 1000 << _SALT_BITS) | self.salt % (1 << _SALT_BITS)
+        salted = (times.now() << _SALT_BITS) | self.salt % (1 << _SALT_BITS)
         self._last_key = max(self._last_key + (1 << _SALT_BITS), salted)
         return self._last_key

@@ -21,7 +21,7 @@ from durable._kernel.commands import Alarm, Command, Deadline, End, Restart, Sta
 from durable._kernel.loop import ProcessLoop
 from durable._kernel.program import Program
 from durable._kernel.started import KERNEL_VERSION, NO_LINEAGE, Lineage, decode_started, read_lineage
-from durable.codec import Codec, describe_error
+from durable.codec import Codec, describe_error, encode_of
 from durable.journal import ENDS, OF_CHILDREN, Kind, Record
 
 
@@ -223,7 +223,9 @@ class Execution(Asks):
         error = asyncio.CancelledError() if main.cancelled() else main.exception()
         if error is None:
             try:
-                return End(Kind.COMPLETED, self._codec.encode((main.result(), list(notes))), notes)
+                result = main.result()
+                payload = encode_of(self._codec, [("The result", result)], (result, list(notes)))
+                return End(Kind.COMPLETED, payload, notes)
             except Exception as refused:
                 refused.add_note(f"It is the result of process {self.process_id!r}.")
                 error = refused

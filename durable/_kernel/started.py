@@ -7,9 +7,10 @@ What no process has started has no lineage in its first life, and its record is 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from durable.codec import Codec, items_of, reader_for
+from durable.codec import Codec, encode_of, items_of, reader_for
 
 KERNEL_VERSION = 2  # 2: children and restarts
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -45,9 +46,20 @@ class Started(NamedTuple):
 def encode_started(
     codec: Codec, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: int | None, lineage: Lineage = NO_LINEAGE
 ) -> bytes:
-    """The payload of the first record of a process that is started by this kernel."""
+    """
+    The payload of the first record of a process that is started by this kernel.
+
+    Raises:
+        EncodeError: An argument cannot be recorded; the error names it.
+    """
     known = (KERNEL_VERSION, PYTHON, args, kwargs, timeout)
-    return codec.encode(known if lineage == NO_LINEAGE else (*known, tuple(lineage)))
+    whole = known if lineage == NO_LINEAGE else (*known, tuple(lineage))
+    return encode_of(codec, _named(args, kwargs), whole)
+
+
+def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    yield from ((f"Argument {number}", value) for number, value in enumerate(args, start=1))
+    yield from ((f"Argument {name!r}", value) for name, value in kwargs.items())
 
 
 def decode_started(codec: Codec, payload: bytes) -> Started:

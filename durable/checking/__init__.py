@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from durable.checking.rehearsal import rehearse
 from durable.checking.verdicts import Finding, Verdict, judge, undecodable, unknown
 from durable.codec import Codec, reader_for
-from durable.definition import AnyDefinition
 from durable.errors import CorruptJournal
 from durable.insight.views import Wait
+from durable.invocation import AnyDefinition
 from durable.journal import ENDS, Record, check_journal
 from durable.storage import JournalStorage, ProcessRow, Status
 

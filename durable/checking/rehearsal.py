@@ -13,10 +13,11 @@ from durable._kernel.commands import Alarm, Command, Deadline, End, RecordIntent
 from durable._kernel.execution import Execution
 from durable.checking.places import place_of_error, place_of_function, place_of_wait
 from durable.codec import Codec
-from durable.definition import AnyDefinition
 from durable.errors import DurableError
-from durable.insight.views import Wait, WaitKind, moment
+from durable.insight.views import Wait, WaitKind
+from durable.invocation import AnyDefinition
 from durable.journal import Kind, Record
+from durable.times import moment
 
 T = TypeVar("T")
 

@@ -14,8 +14,8 @@ from importlib import import_module
 from typing import Any
 
 from durable.codec import Codec, JsonCodec, MessagePackCodec
-from durable.definition import AnyDefinition
 from durable.errors import InvalidDefinition
+from durable.invocation import AnyDefinition
 
 _FORM = "write module:attribute, as in shop.orders:definitions"
 

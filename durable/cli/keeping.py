@@ -48,7 +48,10 @@ def ddl(
     """Print the SQL by which an administrator makes or migrates the store, for hosts without the right to do so."""
     storage = open_storage(url)
     if not isinstance(storage, HasSchema):
-        raise StorageError("This store has no schema that somebody else could make", url=url.partition(":")[0])
+        raise StorageError(
+            f"A store at {url.partition(':')[0]}: has no schema that somebody else could make",
+            fix="nothing is to be done: a host makes what it needs; `ddl` is for stores on PostgreSQL",
+        )
     newest = _newest_version(storage, since)
     if newest is not None and newest < since:
         raise NewerFormat(

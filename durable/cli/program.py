@@ -32,7 +32,9 @@ def _say_version(wanted: bool) -> None:
 
 @app.callback()
 def durable(
-    _version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say it.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """What stands before every command."""
 

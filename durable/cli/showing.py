@@ -10,7 +10,17 @@ from durable.checking import waits_of
 from durable.cli import applications, options
 from durable.cli.output import clock, length, progress, say, say_error, say_json, say_table, table
 from durable.cli.stores import opened
-from durable.insight import CheckpointView, Insight, ProcessView, RecordView, Wait, in_words, record_in_words
+from durable.insight import (
+    CheckpointView,
+    EventView,
+    Insight,
+    MailView,
+    ProcessView,
+    RecordView,
+    Wait,
+    in_words,
+    record_in_words,
+)
 from durable.insight.waiting import at
 from durable.journal import Record
 from durable.storage import ProcessRow, Status
@@ -45,6 +55,10 @@ def show(
         say_json(view)
     else:
         _say_process(view)
+    if app is not None and not view.waiting.exact:
+        say_error(
+            f"{app} cannot replay it, and `durable check {app}` says why; where it waits is read from its journal"
+        )
 
 
 def history(
@@ -110,26 +124,7 @@ def _say_process(view: ProcessView) -> None:
         say_table(table(columns, map(_checkpoint, view.checkpoints), cut=["value", "checkpoint"]))
     if view.events or view.inbox:
         say("")
-        rows = [
-            (
-                f"record {event.record}",
-                event.name,
-                clock(event.time),
-                event.taken_by or "not taken",
-                _value(event.value),
-            )
-            for event in view.events
-        ]
-        rows += [
-            (
-                f"mail {mail.number}",
-                mail.name or mail.kind.lower(),
-                clock(mail.time),
-                "in the inbox",
-                _value(mail.value),
-            )
-            for mail in view.inbox
-        ]
+        rows = [*map(_event, view.events), *map(_mail, view.inbox)]
         say_table(table(["mail", "event", "time (UTC)", "taken by", "value"], rows, cut=["value"]))
 
 
@@ -157,7 +152,15 @@ def _checkpoint(view: CheckpointView) -> tuple[str, ...]:
     )
 
 
+def _event(event: EventView) -> tuple[str, ...]:
+    taken_by = event.taken_by or "not taken"
+    return f"record {event.record}", event.name, clock(event.time), taken_by, _value(event.value)
+
+
+def _mail(mail: MailView) -> tuple[str, ...]:
+    name = mail.name or mail.kind.lower()
+    return f"mail {mail.number}", name, clock(mail.time), "in the inbox", _value(mail.value)
+
+
 def _value(form: object) -> str:
-    if form is None:
-        return ""
-    return in_words(form)
+    return "" if form is None else in_words(form)

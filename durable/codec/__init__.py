@@ -7,6 +7,7 @@ a journal names it, and nothing unpickles.
 """
 
 from durable.codec.failures import decode_error, describe_error, encode_error, restore_error
+from durable.codec.faults import encode_of
 from durable.codec.forms import register
 from durable.codec.messagepack import MessagePackCodec
 from durable.codec.protocol import Codec
@@ -24,6 +25,7 @@ __all__ = [
     "decode_error",
     "describe_error",
     "encode_error",
+    "encode_of",
     "items_of",
     "reader_for",
     "register",

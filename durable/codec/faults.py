@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from durable.codec.forms import form_of
+from durable.codec.protocol import Codec
 from durable.errors import EncodeError
 
 _LEAVES = frozenset({type(None), bool, int, float, bytes, bytearray})
@@ -71,6 +72,24 @@ def explain(value: Any, error: BaseException, depth: int) -> EncodeError:
     elif not isinstance(error, EncodeError):
         error = EncodeError(f"encoding it failed with {error!r:.200}")
     return _fault(_Place(value, "value", None, 0), error)
+
+
+def encode_of(codec: Codec, parts: Iterable[tuple[str, Any]], whole: Any) -> bytes:
+    """
+    Return *whole* as bytes, which was put together of *parts*, each with the name its writer knows it by.
+
+    Raises:
+        EncodeError: A part cannot be restored exactly; the error names it, and its path begins there.
+    """
+    try:
+        return codec.encode(whole)
+    except EncodeError:
+        for name, part in parts:
+            try:
+                codec.encode(part)
+            except EncodeError as error:
+                raise EncodeError(f"{name}: {error.args[0]}", fix=error.fix, **error.facts) from None
+        raise
 
 
 def _children(value: Any) -> Iterable[tuple[str, Any]]:

@@ -16,16 +16,16 @@ import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from hashlib import sha256
 from typing import Any
 
 from durable.errors import CorruptJournal
 from durable.storage import ProcessRow, Status
+from durable.times import moment
 
 SUFFIX = ".jsonl.gz"
 _LEVEL = 6  # as the program gzip
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +133,6 @@ def is_between(path: str, first: date | None, last: date | None) -> bool:
     """Whether the processes at *path*, below ``processes/`` or ``index/``, ended from day *first* to day *last*."""
     day = path[:10].replace("/", "-")
     return (first is None or first.isoformat() <= day) and (last is None or day <= last.isoformat())
-
-
-def moment(microseconds: int) -> datetime:
-    """Whole microseconds since 1970 UTC as an aware datetime."""
-    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def _written(microseconds: int) -> str:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from random import uniform
 
+from durable import times
 from durable.codec import Codec
 from durable.errors import StorageError
 from durable.housekeeping.archive import Archive
@@ -18,10 +19,6 @@ from durable.storage import JournalStorage
 logger = logging.getLogger("durable.housekeeping")
 
 _FIRST_WITHIN = 60.0  # seconds; a host that is often restarted gets to it, and hosts started together spread
-
-
-def _system_time() -> int:
-    return time.time_ns() // 1000
 
 
 class Housekeeper:
@@ -49,7 +46,7 @@ class Housekeeper:
         retention: Retention,
         *,
         codec: Codec | None = None,
-        now: Callable[[], int] = _system_time,
+        now: Callable[[], int] = times.now,
     ) -> None:
         if retention.archive is not None:
             Archive(retention.archive, create=True)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
+from durable import times
 from durable.codec import Codec, MessagePackCodec, Reader
 from durable.errors import CorruptJournal
 from durable.housekeeping.archive import Archive
@@ -56,7 +56,7 @@ async def keep_house(
         finally:
             await opened.close()
     report = Report()
-    async for batch in batches(storage, retention, codec, time.time_ns() // 1000 if now is None else now):
+    async for batch in batches(storage, retention, codec, times.now() if now is None else now):
         report += batch
     return report
 

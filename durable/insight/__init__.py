@@ -20,7 +20,6 @@ from durable.insight.views import (
     Wait,
     WaitingFor,
     WaitKind,
-    moment,
 )
 from durable.insight.waiting import waiting_for
 from durable.insight.words import in_words, record_in_words
@@ -40,7 +39,6 @@ __all__ = [
     "WaitKind",
     "WaitingFor",
     "in_words",
-    "moment",
     "record_in_words",
     "waiting_for",
 ]

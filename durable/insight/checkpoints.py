@@ -13,9 +13,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from durable.codec import Reader, items_of
-from durable.insight.views import CheckpointState, CheckpointView, EventView, moment
+from durable.insight.views import CheckpointState, CheckpointView, EventView
 from durable.insight.words import failure_in_words, in_words
 from durable.journal import Kind, Record
+from durable.times import moment
 
 
 @dataclass(slots=True)

@@ -6,23 +6,19 @@ A listing costs two queries whatever the number of processes. One process costs 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
+from durable import times
 from durable.codec import Codec, MessagePackCodec, Reader, items_of, reader_for
 from durable.errors import ProcessNotFound
 from durable.handle import Progress
 from durable.insight.checkpoints import Story, tell
-from durable.insight.views import MailView, Page, Place, ProcessSummary, ProcessView, RecordView, Wait, moment
+from durable.insight.views import MailView, Page, Place, ProcessSummary, ProcessView, RecordView, Wait
 from durable.insight.waiting import waiting_for
 from durable.journal import ID_LIMIT, Record, check_name
 from durable.storage import ENDED, InboxItem, JournalStorage, ProcessRow, Status
 
 Replay = Callable[[ProcessRow, Sequence[Record]], "Awaitable[Sequence[Wait] | None]"]
-
-
-def _now() -> int:
-    return time.time_ns() // 1000
 
 
 class Insight:
@@ -35,7 +31,9 @@ class Insight:
         now: Microseconds since 1970 UTC; another clock only in tests.
     """
 
-    def __init__(self, storage: JournalStorage, codec: Codec | None = None, *, now: Callable[[], int] = _now) -> None:
+    def __init__(
+        self, storage: JournalStorage, codec: Codec | None = None, *, now: Callable[[], int] = times.now
+    ) -> None:
         self._storage = storage
         self._read: Reader = reader_for(MessagePackCodec() if codec is None else codec)
         self._now = now
@@ -86,7 +84,7 @@ class Insight:
         """The records of one process, oldest first. Raises `ProcessNotFound`."""
         row = await self.row(id)
         return tuple(
-            RecordView(record.seq, record.kind.name, record.name, moment(record.time), self._read(record.payload))
+            RecordView(record.seq, record.kind.name, record.name, times.moment(record.time), self._read(record.payload))
             for record in await self._storage.journal(row.key)
         )
 
@@ -114,11 +112,11 @@ class Insight:
         summary = self._summary(row)
         return ProcessView(
             summary=summary,
-            waiting=waiting_for(summary, story, moment(self._now()), waits),
+            waiting=waiting_for(summary, story, times.moment(self._now()), waits),
             records=records,
             arguments=story.arguments,
             keywords=story.keywords,
-            deadline=None if story.deadline is None else moment(story.deadline),
+            deadline=None if story.deadline is None else times.moment(story.deadline),
             cancel_requested=story.cancel_requested,
             result=story.result,
             error=story.error,
@@ -136,10 +134,10 @@ class Insight:
             status=row.status,
             place=self._place(row),
             session=row.owner,
-            created_at=moment(row.created_at),
-            ended_at=None if row.ended_at is None else moment(row.ended_at),
+            created_at=times.moment(row.created_at),
+            ended_at=None if row.ended_at is None else times.moment(row.ended_at),
             # On one that is held it is no time: mail sets it, so that the owner comes and looks.
-            wake_at=None if row.wake_at is None or row.owner is not None else moment(row.wake_at),
+            wake_at=None if row.wake_at is None or row.owner is not None else times.moment(row.wake_at),
             reason=row.reason,
             progress=self._progress(row.progress),
         )
@@ -169,4 +167,4 @@ class Insight:
         value = self._read(item.payload)
         pair = value.get("$tuple") if isinstance(value, dict) and item.name else None
         content = pair[0] if isinstance(pair, list) and len(pair) == 2 else value
-        return MailView(item.number, item.kind.name, item.name, item.event_key, moment(item.time), content)
+        return MailView(item.number, item.kind.name, item.name, item.event_key, times.moment(item.time), content)

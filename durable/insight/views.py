@@ -8,20 +8,12 @@ whatever classes they were made of. Times are aware datetimes in UTC.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from durable.handle import Progress
 from durable.storage import Status
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
-
-
-def moment(microseconds: int) -> datetime:
-    """Microseconds since 1970 UTC as an aware datetime; what no calendar holds is its last moment."""
-    return _EPOCH + timedelta(microseconds=min(microseconds, _LAST))
 
 
 class Place(StrEnum):

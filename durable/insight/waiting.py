@@ -22,9 +22,9 @@ from durable.insight.views import (
     Wait,
     WaitingFor,
     WaitKind,
-    moment,
 )
 from durable.storage import Status
+from durable.times import moment
 
 _KINDS = {
     "do": WaitKind.ACTION,

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from durable.insight.views import moment
 from durable.journal import Kind
+from durable.times import moment
 
 _FAILURE = {"type", "message", "arguments", "traceback"}  # what every recorded failure has
 

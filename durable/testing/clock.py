@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 
-from durable._host.clock import to_datetime, to_microseconds
+from durable.times import moment, to_microseconds
 
 _LOOK_EVERY = 0.001  # real seconds between two looks at whether the hosts are quiet
 _LOOKS = 2  # quiet at so many looks in a row is quiet: the code that awaits a host had its turn in between
@@ -49,7 +49,7 @@ class ManualClock:
     @property
     def time(self) -> datetime:
         """What time it is, in UTC."""
-        return to_datetime(self._now)
+        return moment(self._now)
 
     async def advance(self, length: timedelta) -> None:
         """

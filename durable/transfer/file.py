@@ -24,11 +24,11 @@ def write_file(path: Path, snapshot: Snapshot, *, replace: bool = False) -> None
         StorageError: There is such a file, or the directory cannot be written.
     """
     if not replace and path.exists():
-        raise StorageError("The file exists already and was not touched", path=path, fix="choose another name")
+        raise _exists(path)
     try:
         _write_atomically(path, dump(snapshot), replace)
     except FileExistsError:
-        raise StorageError("The file exists already and was not touched", path=path) from None
+        raise _exists(path) from None
     except OSError as error:
         raise StorageError(f"The file could not be written: {error.strerror}", path=path) from error
 
@@ -48,6 +48,11 @@ def read_file(path: Path) -> Snapshot:
     except OSError as error:
         raise StorageError(f"The file could not be read: {error.strerror}", path=path) from error
     return load(content, str(path))
+
+
+def _exists(path: Path) -> StorageError:
+    fix = "choose another name, or have it replaced (`--force`, `replace=True`)"
+    return StorageError("The file exists already and was not touched", path=path, fix=fix)
 
 
 def _write_atomically(path: Path, content: bytes, replace: bool) -> None:

@@ -18,12 +18,12 @@ else.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
+from durable import times
 from durable.codec import Codec
 from durable.errors import StorageError
 from durable.journal import Record
@@ -56,10 +56,6 @@ class Transfer:
     why: str | None = None
 
 
-def _now() -> int:
-    return time.time_ns() // 1000
-
-
 async def move(
     source: JournalStorage,
     target: JournalStorage,
@@ -68,7 +64,7 @@ async def move(
     *,
     ended: bool = False,
     tell: Callable[[Transfer], object] = lambda transfer: None,
-    now: Callable[[], int] = _now,
+    now: Callable[[], int] = times.now,
 ) -> list[Transfer]:
     """
     Move every unfinished process from *source* to *target*, both open; what became of each.

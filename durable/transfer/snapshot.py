@@ -7,7 +7,6 @@ the journal of a process that has restarted begins with its last life.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -26,6 +25,7 @@ from durable.storage import (
     Stall,
     Status,
 )
+from durable.times import now
 
 _LOOKS = 50
 
@@ -92,7 +92,7 @@ async def take(storage: JournalStorage, id: str) -> Snapshot:
         # event was missed or seen twice.
         if await storage.row(id) == row and not await storage.journal(row.key, after=records[-1].seq):
             if row.owner is not None:  # whoever held it knew what it waits for; nobody does where it goes
-                row = row._replace(wake_at=_now())
+                row = row._replace(wake_at=now())
             return Snapshot.of(row, records, inbox)
     raise StorageError(f"Process {id!r} changes too fast to be read as a whole", fix="try again while it waits")
 
@@ -124,7 +124,3 @@ def is_complete(snapshot: Snapshot) -> bool:
 
 def _mail(id: str, item: InboxItem) -> Mail:
     return Mail(id, item.kind, item.name, item.event_key, item.payload, item.time)
-
-
-def _now() -> int:
-    return time.time_ns() // 1000

@@ -21,6 +21,8 @@ from starlette.requests import HTTPConnection
 from throttled import MemoryStore, Throttled
 from throttled.rate_limiter import Quota, Rate
 
+from durable._host.options import check_length, check_number
+
 logger = logging.getLogger("durable.web")
 
 
@@ -87,6 +89,9 @@ class Limits:
         wait: Longest wait of one request for a result or a change.
         page: Most processes, or records, of one answer.
         streams: Most streams (SSE and WebSocket) open at a time.
+
+    Raises:
+        InvalidDefinition: A number is not a whole one of at least 1 (*streams*: 0), or *wait* is no timedelta.
     """
 
     body: int = 1024 * 1024
@@ -96,6 +101,14 @@ class Limits:
     wait: timedelta = timedelta(seconds=60)
     page: int = 1000
     streams: int = 10_000
+
+    def __post_init__(self) -> None:
+        for name in ("body", "burst", "clients", "page"):
+            check_number(getattr(self, name), f"`{name}` of Limits")
+        if self.rate is not None:
+            check_number(self.rate, "`rate` of Limits")
+        check_number(self.streams, "`streams` of Limits", 0)
+        check_length(self.wait, "`wait` of Limits")
 
 
 class Gate:

@@ -17,9 +17,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from durable.client import ProcessClient
-from durable.definition import AnyDefinition
 from durable.errors import DurableError, InvalidDefinition
 from durable.event import Event
+from durable.invocation import AnyDefinition
 from durable.web.access import Authorize, Gate, Limits
 from durable.web.document import document
 from durable.web.endpoints import Endpoints

@@ -18,9 +18,9 @@ from pydantic import ConfigDict, Discriminator, Field, TypeAdapter, ValidationEr
 from pydantic.errors import PydanticUserError
 from typing_extensions import TypedDict
 
-from durable.definition import AnyDefinition, Invocation
 from durable.errors import InvalidDefinition
 from durable.event import Event
+from durable.invocation import AnyDefinition, Invocation
 from durable.journal import ID_LIMIT, NAME_LIMIT
 from durable.web.problems import Invalid
 

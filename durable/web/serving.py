@@ -16,9 +16,10 @@ from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from durable._host.options import check_length
 from durable.client import ProcessClient
-from durable.definition import AnyDefinition
 from durable.event import Event
+from durable.invocation import AnyDefinition
 from durable.web.access import Authorize, Limits, is_loopback
 from durable.web.application import app
 from durable.web.problems import on_http_exception
@@ -53,8 +54,10 @@ async def serve(
         grace: How long requests may go on after the signal. Streams end at once.
 
     Raises:
+        InvalidDefinition: As `app`; or *grace* is not a timedelta of at least 0.
         SystemExit: The address cannot be listened at; uvicorn has logged why.
     """
+    check_length(grace, "`grace` of `serve`")
     application: ASGIApp = app(
         connection, definitions, events=events, authorize=authorize, limits=limits, origins=origins, title=title
     )

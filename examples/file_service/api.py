@@ -26,6 +26,7 @@ from examples.zipping.objects import TROUBLE
 
 logger = logging.getLogger("examples.file_service")
 
+_ATTACHED = "attachment; filename=\"{0}\"; filename*=UTF-8''{0}"  # the first one for curl, which knows no other
 _NO_MORE = {"Connection": "close"}  # or the rest of the file would be read, and thrown away
 
 TASKS: list[AnyDefinition] = [create_zip, import_products]
@@ -80,7 +81,7 @@ async def download(task: TaskId) -> StreamingResponse:
         size, chunks = await Bucket().stream(f"{Places.of(task).results}files.zip")
     except FileNotFoundError:
         raise HTTPException(404, f"there is no archive of task {task}") from None
-    headers = {"Content-Length": str(size), "Content-Disposition": f"attachment; filename*=UTF-8''{quote(task)}.zip"}
+    headers = {"Content-Length": str(size), "Content-Disposition": _ATTACHED.format(quote(f"{task}.zip"))}
     return StreamingResponse(chunks, headers=headers, media_type="application/zip")
 
 

@@ -1,1 +1,1 @@
-"""Storage providers of `durable`: memory and SQLite. They are found by URL scheme; import nothing from here."""
+"""Storage providers of `durable`: memory, SQLite, files, PostgreSQL. Found by URL scheme; import nothing from here."""

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from durable import CompressedCodec, JsonCodec, Process, ProcessClient, ProcessHost, Status, process
-from durable.insight import CheckpointState, CheckpointView, Place, ProcessSummary, moment
+from durable.insight import CheckpointState, CheckpointView, Place, ProcessSummary
 from durable.insight.checkpoints import Story
 from durable.insight.waiting import recorded_waits
+from durable.times import moment
 from tests.cli import schemas, shop
 from tests.cli.conftest import Cli, live, settled, stalled
 
@@ -68,6 +69,16 @@ def test_a_sentence_says_whether_it_is_exact(cli: Cli, shop_store: str) -> None:
     replayed = schemas.Show(**cli.json("show", "listen-1", "--app", "tests.cli.shop")).waiting
     assert (read.exact, read.waits) == (False, [])
     assert (replayed.exact, [(wait.kind, wait.event) for wait in replayed.waits]) == (True, [("event", "paid")])
+
+
+@pytest.mark.parametrize("app", ["tests.cli.changed:another_kind", "tests.cli.shop:add"])
+def test_code_that_cannot_replay_is_not_believed(cli: Cli, shop_store: str, app: str) -> None:
+    """Where the code of --app would stall, or is that of others, the journal is read; that this is so, is said."""
+    answer = cli("show", "order-1", "--app", app)
+    assert answer.code == 0
+    assert "waits for event 'paid' until" in answer.output
+    assert f"{app} cannot replay it, and `durable check {app}` says why" in answer.error
+    assert cli("show", "order-1", "--app", APP).error == ""
 
 
 def test_one_that_is_due_waits_for_a_host(cli: Cli, url: str) -> None:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import boto3  # type: ignore[import-untyped]
 import httpx
@@ -188,6 +188,7 @@ class Service(ABC):
         while (answer := self.http.get(f"/archives/{task}")).status_code == 503:
             pass
         assert answer.status_code == 200, answer.text
+        assert f'filename="{quote(task)}.zip"' in answer.headers["content-disposition"]
         return unpacked(answer.content)
 
     # --- its bucket ---

@@ -7,8 +7,8 @@ from itertools import count
 
 import pytest
 
-from durable import Process, ProcessClient, ProcessHost, process
-from tests.host.staging import SOON
+from durable import Process, ProcessClient, ProcessHost, current_step, process
+from tests.host.staging import SOON, until
 
 MANY = 30
 
@@ -70,3 +70,31 @@ async def test_a_host_that_leaves_takes_in_no_more(url: str, each_takes_a_slice:
         for number in range(MANY):
             await host.raise_event(f"p{number}", "go", number)
             assert await host.get(f"p{number}").result(SOON) == str(number)
+
+
+async def test_what_is_being_taken_in_has_its_place(url: str, each_takes_a_slice: None) -> None:
+    """Who is started while a host takes in as many as it may have waits for its turn."""
+    began: list[str] = []
+    has_begun, release = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        began.append(current_step().process_id)
+        has_begun.set()
+        await release.wait()
+
+    @process
+    async def busy(proc: Process) -> None:
+        await proc.do(work, "work")
+
+    async with ProcessClient(url) as client:
+        for number in range(MANY):
+            await client.start(busy(), id=f"p{number}")
+    async with ProcessHost(url, [busy], limit=MANY) as host:
+        await has_begun.wait()
+        assert len(began) < MANY
+        late = await host.start(busy(), id="late")
+        assert not (await late.status()).resident
+        await until(lambda: len(began) == MANY)
+        release.set()
+        await late.result(SOON)
+        assert began[-1] == "late"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
@@ -13,6 +14,7 @@ from durable import (
     Event,
     InvalidDefinition,
     InvalidName,
+    JsonCodec,
     Process,
     ProcessClient,
     ProcessEnded,
@@ -24,8 +26,10 @@ from durable import (
     StorageUnavailable,
     UnknownScheme,
     process,
+    run,
 )
 from durable.housekeeping import Retention
+from durable.observer import Observer
 from durable.run import HostOptions
 
 SOON = timedelta(seconds=20)
@@ -62,6 +66,14 @@ WRONG_OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "grace of a number": ({"grace": 5}, "`grace` of a host is a timedelta, not 5"),
     "park_after of a number": ({"park_after": 5}, "`park_after` of a host is a timedelta, not 5"),
     "payload_limit": ({"payload_limit": 0}, "`payload_limit` is at least 1"),
+    "codec of a class": (
+        {"codec": JsonCodec},
+        r"`codec` is an object, not the class JsonCodec\n  fix: write `JsonCodec",
+    ),
+    "codec of a str": ({"codec": "json"}, "`codec` is no Codec: 'json'"),
+    "observer of a class": ({"observer": Observer}, r"`observer` is an object.*\n  fix: write `Observer\("),
+    "observer of something else": ({"observer": print}, "`observer` is no Observer: <built-in"),
+    "retention of a length": ({"retention": timedelta(30)}, "`retention` is no Retention: datetime"),
 }
 
 
@@ -81,10 +93,12 @@ async def test_the_ends_of_the_ranges_can_be_used(options: dict[str, Any], url: 
         assert await handle.result(SOON) == "went"
 
 
-def test_a_queue_needs_a_name() -> None:
-    """What cannot be the name of a queue is refused as such."""
-    with pytest.raises(InvalidName, match="queue name"):
+def test_queues_and_hosts_need_names() -> None:
+    """What cannot be the name of a queue or host is refused as such."""
+    with pytest.raises(InvalidName, match="The queue name must not be empty"):
         ProcessHost("memory://never-opened", [wait], queues=[""])
+    with pytest.raises(InvalidName, match="The host name must be a string, not int"):
+        ProcessHost("memory://never-opened", [wait], name=5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("definitions", "told"), [(wait, r"write `\[wait\]`"), (5, "are a list"), (len, "are a list")])
@@ -234,6 +248,28 @@ def test_a_file_is_no_url() -> None:
         ProcessClient("processes.db")
     with pytest.raises(UnknownScheme, match=r"known: .*sqlite"):
         ProcessClient("mysql://somewhere/processes")
+
+
+@pytest.mark.parametrize("store", [None, ProcessClient, open, ["sqlite:///a.db"]])
+def test_a_store_is_a_url_or_stores_journals(store: Any) -> None:
+    """What is neither is refused before anything is opened."""
+    with pytest.raises(InvalidDefinition, match="a URL or a `JournalStorage`, not "):
+        ProcessHost(store, [wait])
+
+
+def test_a_path_is_no_url() -> None:
+    """A path, which has an `open` too, is refused with the URL that is meant."""
+    for path, url in ((Path("a.db"), "sqlite:///a.db"), (Path("/var/a.db"), "sqlite:////var/a.db")):
+        with pytest.raises(InvalidDefinition, match=f"by its URL, not by a path.*\n  fix: write '{url}'"):
+            ProcessClient(path)  # type: ignore[arg-type]
+
+
+def test_run_takes_an_invocation() -> None:
+    """The process function itself is refused with what to write, before anything is opened."""
+    with pytest.raises(
+        InvalidDefinition, match=r"`run` takes an invocation, .*\n.*`run\(the_function\(arguments\), id=…"
+    ):
+        run(wait, id="w", url="memory://never-opened")  # type: ignore[arg-type]
 
 
 def test_run_takes_what_a_host_takes() -> None:

@@ -29,7 +29,7 @@ from durable import (
     process,
 )
 from durable.codec import EncryptedCodec, MessagePackCodec
-from durable.definition import Invocation
+from durable.invocation import Invocation
 from durable.journal import Record
 from durable.storage import open_storage
 from durable.testing.storage_proxy import StorageProxy
@@ -251,10 +251,13 @@ async def test_odd_ids_are_just_ids(url: str, id: str) -> None:
 
 
 async def test_arguments_that_cannot_be_recorded_are_refused_at_start(url: str) -> None:
-    """An unencodable or too large argument raises at `start`, names the process, and starts nothing."""
+    """An unencodable or too large argument raises at `start`, names process and argument, and starts nothing."""
     async with ProcessHost(url, [echo], payload_limit=1000) as host:
-        with pytest.raises(EncodeError, match="one"):
+        with pytest.raises(EncodeError, match=r"Argument 1: Cannot encode value: .*\n  process: 'one'") as caught:
             await host.start(echo(object()), id="one")
+        assert caught.value.path == "value"
+        with pytest.raises(EncodeError, match=r"Argument 'value': Cannot encode value\[0\]: "):
+            await host.start(echo(value=[object()]), id="one")
         with pytest.raises(PayloadTooLarge, match="1000"):
             await host.start(echo("x" * 2000), id="one")
         assert await host.count() == 0

@@ -156,16 +156,17 @@ def test_a_failed_task_nobody_awaited_is_noted_once() -> None:
 
 
 def test_a_result_that_cannot_be_recorded_is_a_failure() -> None:
-    """A function that returns what the codec refuses ends with that error, which names the process."""
+    """A function that returns what the codec refuses ends with that error, which names the process and the part."""
 
     async def code(proc: Process, trace: list[Any]) -> Any:
-        return lambda: None
+        return {"call": lambda: None}
 
     driver = Driver(program_of(code))
     assert driver.end is not None
     assert driver.end.kind is Kind.ERRED
     error = driver.outcome()
     assert isinstance(error, EncodeError)
+    assert str(error).startswith("[D401] The result: Cannot encode value['call']: ")
     assert "It is the result of process 'p'." in error.__notes__
 
 

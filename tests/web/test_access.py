@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from durable import ProcessHost, StorageError
+from durable import InvalidDefinition, ProcessHost, StorageError
 from durable.web import Access, AccessKind, Limits, Principal, app
 from tests.web.served import client, direct, serving
 from tests.web.shop import EVENTS, SHOP, reporting
@@ -147,6 +147,22 @@ async def test_a_hook_may_refuse_with_any_status(host: ProcessHost, status: int)
 
 
 # --- rates ---
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ({"rate": 0}, "`rate` of Limits is at least 1, not 0"),
+        ({"burst": 0}, "`burst` of Limits is at least 1"),
+        ({"body": "1 MB"}, "`body` of Limits is a whole number"),
+        ({"streams": -1}, "`streams` of Limits is at least 0"),
+        ({"wait": 20}, "`wait` of Limits is a timedelta, not 20"),
+    ],
+)
+def test_limits_are_checked_where_they_are_written(limits: dict[str, Any], told: str) -> None:
+    """A limit of a wrong type or out of its range is named, and not met by the first request."""
+    with pytest.raises(InvalidDefinition, match=told):
+        Limits(**limits)
 
 
 async def test_an_address_has_its_rate(host: ProcessHost) -> None:

@@ -61,10 +61,11 @@ class Intake(Holding):
     # --- claimed ---
 
     async def adopt(self, claims: Sequence[Claim]) -> None:
-        """Replay claimed processes and go on with them; returns when all are in."""
+        """Replay claimed processes, which are `expected`, and go on with them; returns when all are in."""
         await self._adoption.adopt(claims)
 
     def _adopt(self, claim: Claim) -> None:
+        self.expected -= 1
         row = claim.row
         try:
             definition = self.definitions.get(row.definition)

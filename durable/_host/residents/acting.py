@@ -19,12 +19,12 @@ from durable.journal import Kind
 class Acting(Timing):
     """The attempts that run or wait for their turn; `Leaving` builds on it."""
 
-    __slots__ = ("_attempts", "_gone_wanted", "_queued")
+    __slots__ = ("_attempts", "_lingering", "_queued")
 
     def __init__(self, engine: Surroundings, key: int, id: str, execution: Execution) -> None:
         super().__init__(engine, key, id, execution)
         self._attempts: dict[str, Attempt] | None = None
-        self._gone_wanted = 0  # attempts that were let go and have not ended yet
+        self._lingering = 0  # attempts that were let go and have not ended yet
         self._queued: list[RunAction] | None = None
 
     # --- commands ---
@@ -58,7 +58,7 @@ class Acting(Timing):
         if self._timers:
             self._timers.pop((command.name, False), None)
         # What is on its way out may run elsewhere the moment it is gone: its attempts start there, or when it is back.
-        if self.leaving or self._gone_wanted or not self.engine.may_start(self):
+        if self.leaving or self._lingering or not self.engine.may_start(self):
             self._queued = [*(self._queued or ()), command]
             return
         if self._attempts is None:
@@ -79,7 +79,7 @@ class Acting(Timing):
         if self._queued:
             self._queued = [queued for queued in self._queued if queued.name != command.name]
         if self._attempts and (attempt := self._attempts.pop(command.name, None)):
-            self._gone_wanted += 1
+            self._lingering += 1
             self.engine.actions.let_go(attempt)
 
     # --- how an attempt ends ---
@@ -89,7 +89,7 @@ class Acting(Timing):
         if self._attempts:
             self._attempts.pop(command.name, None)
         if attempt.let_go:
-            self._gone_wanted += 1  # it timed out and may still be running
+            self._lingering += 1  # it timed out and may still be running
         options = command.options
         if error is None:
             try:
@@ -119,8 +119,8 @@ class Acting(Timing):
         self.append(Kind.FAILED, command.name, self.engine.payloads.encode_error(error))
 
     def action_gone(self) -> None:
-        self._gone_wanted -= 1
-        if not self._gone_wanted:
+        self._lingering -= 1
+        if not self._lingering:
             self.start_queued()
             self.try_leave()
         self.engine.consider(self)

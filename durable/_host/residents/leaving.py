@@ -50,7 +50,7 @@ class Leaving(Parenting):
             self.pending
             or self.leaving
             or self._attempts
-            or self._gone_wanted
+            or self._lingering
             or self._queued
             or self._end is not None
             or self.departed
@@ -88,7 +88,7 @@ class Leaving(Parenting):
             self._begin_to_leave()
             change = Park(self.key, self.engine.clock.now(), self.mail)
             self.engine.writer.settle(change, lambda held: self.engine.released(self, held), self.refused)
-        elif self._end is None or self._gone_wanted:
+        elif self._end is None or self._lingering:
             return
         elif isinstance(self._end, Restart):
             self._write_restart(self._end)

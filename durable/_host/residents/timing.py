@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from durable._host.clock import to_microseconds
 from durable._host.residents.appending import Appending, Surroundings
 from durable._host.timers import Timer
 from durable._kernel.commands import Alarm, CancelTimer, Deadline, SetTimer, Wake
 from durable._kernel.execution import Execution
 from durable.journal import Kind
+from durable.times import to_microseconds
 
 LAST_MOMENT = 2**63 - 1  # microseconds; what stores can keep
 
