@@ -25,6 +25,7 @@ from durable._host.options import (
     check_queues,
     left_out,
 )
+from durable._host.pending import Pending
 from durable._host.session import HostSession
 from durable._host.watching.endings import Endings
 from durable._host.writing.writer import Writer
@@ -100,13 +101,13 @@ class ProcessHost(ProcessClient):
         self._name = f"{socket.gethostname()}:{os.getpid()}" if name is None else check_name(name, "host name")
         self._lease = check_length(lease, "`lease` of a host", SHORTEST_LEASE).total_seconds()
         self._limit = check_number(limit, "`limit` of a host")
-        self._max_pending = None if max_pending is None else check_number(max_pending, "`max_pending` of a host", 0)
         self._park_after = check_length(park_after, "`park_after` of a host").total_seconds()
+        most = None if max_pending is None else check_number(max_pending, "`max_pending` of a host", 0)
+        self._pending = Pending(most)
         self._threads = check_number(threads, "`threads` of a host")
         self._grace = check_length(grace, "`grace` of a host").total_seconds()
         self._retention = None if retention is None else check_object(retention, Retention, "`retention`")
         self._housekeeper: Housekeeper | None = None
-        self._pending: set[str] = set()
         self._session: HostSession
         self._engine: Engine
         self._claims: Claims
@@ -202,7 +203,14 @@ class ProcessHost(ProcessClient):
         )
         self._session.renewed = self._engine.lease_renewed
         self._claims = Claims(
-            self._storage, self._engine, session, self._queues, self._clock, _POLL, self._endings.changes
+            self._storage,
+            self._engine,
+            session,
+            self._queues,
+            self._clock,
+            _POLL,
+            self._endings.changes,
+            self._pending,
         )
 
     def _say_what_is_served(self) -> None:
@@ -272,16 +280,23 @@ class ProcessHost(ProcessClient):
             )
         engine = self._engine
         here = mine and engine.room() > 0
-        if not here:
-            self._check_pending(id)
+        waits = mine and not here
+        if waits:
+            self._enter_pending(id)
         creation = self._starting.creation(invocation, id, payload, owned=here)
-        engine.expected += here
+        if here:
+            engine.coming.add(creation.key)
         created: asyncio.Future[ProcessRow | None] = asyncio.get_running_loop().create_future()
         started = self._tells_start(creation)
 
         def answer(row: ProcessRow | None, error: BaseException | None) -> None:
-            engine.expected -= here
-            if error is None and row is None:
+            is_new = error is None and row is None
+            engine.coming.discard(creation.key)
+            if waits and is_new:
+                self._pending.created(id)
+            elif waits:
+                self._pending.dropped(id)
+            if is_new:
                 if started is not None:
                     started(here and not engine.draining)
                 if here:
@@ -294,17 +309,13 @@ class ProcessHost(ProcessClient):
         self._writer.create(creation, answer)
         return await created
 
-    def _check_pending(self, id: str) -> None:
-        if self._max_pending is None:
-            return
-        self._pending = {other for other in self._pending if other not in self._engine.by_id}
-        if len(self._pending) >= self._max_pending:
+    def _enter_pending(self, id: str) -> None:
+        if not self._pending.enter(id):
             raise HostBusy(
                 f"{len(self._pending)} started processes wait for their turn on host {self._name}",
-                max_pending=self._max_pending,
+                max_pending=self._pending.most,
                 fix="try again later, raise `limit` or `max_pending`, or start another host",
             )
-        self._pending.add(id)
 
     async def _send(self, id: str, kind: MailKind, name: str, key: str | None, payload: bytes) -> None:
         self._check_open()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
 from uuid import UUID, uuid5
 
 from durable.errors import DurableError, PayloadTooLarge
@@ -54,29 +53,27 @@ class Step:
             action should look at it now and then and return; an async one is cancelled anyway. Safe from any thread.
     """
 
-    __slots__ = ("_life", "_report", "_token", "attempt", "cancelled", "checkpoint", "process_id")
+    __slots__ = ("_life", "_report", "attempt", "cancelled", "checkpoint", "process_id")
 
     def __init__(
         self,
         process_id: str,
         checkpoint: str,
         attempt: int,
-        report: Callable[[Any, float, float | None, str], None],
-        token: object = None,
-        life: Callable[[], int] = lambda: 1,
+        report: Callable[[float, float | None, str], None],
+        life: int = 1,
     ) -> None:
         self.process_id = process_id
         self.checkpoint = checkpoint
         self.attempt = attempt
         self.cancelled = False
         self._report = report
-        self._token = token  # by which the host knows whose report it is
         self._life = life
 
     @property
     def key(self) -> str:
         """The idempotency key to send along, so that a second attempt is recognised by whoever receives it."""
-        return idempotency_key(self.process_id, self.checkpoint, self._life())
+        return idempotency_key(self.process_id, self.checkpoint, self._life)
 
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """
@@ -86,7 +83,15 @@ class Step:
             PayloadTooLarge: *message* has more than 1000 characters.
         """
         check_message(message)
-        self._report(self._token, done, total, message)
+        self._report(done, total, message)
+
+    def _end(self) -> None:
+        """The attempt is over: what it began and left behind has this object, and nothing of the process by it."""
+        self._report = _unheard
+
+
+def _unheard(_done: float, _total: float | None, _message: str) -> None:
+    """What the report of an attempt that is over comes to."""
 
 
 _current: ContextVar[Step] = ContextVar("durable step")

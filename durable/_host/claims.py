@@ -13,11 +13,12 @@ from time import monotonic
 
 from durable._host.clock import Clock
 from durable._host.engine.engine import Engine
+from durable._host.pending import Pending
 from durable._host.residents.resident import Resident
 from durable._host.timers import Timer
 from durable._host.watching.changes import Changes
 from durable.errors import NotOwned, SessionLost, StorageError
-from durable.storage import Claim, JournalStorage
+from durable.storage import Claim, JournalStorage, ProcessRow, Status
 
 logger = logging.getLogger("durable.host")
 
@@ -26,6 +27,7 @@ _AT_ONCE = 500  # processes claimed in one go: replaying them must not keep the 
 # that find nothing become rarer; after a quiet while the first hint counts at once again.
 _SPACING_FROM, _SPACING_TO, _QUIET_WHILE = 0.005, 0.1, 1.0
 _BURY_EVERY = 1.0
+_LOOK_UP_EVERY = 0.5  # seconds between two questions what has become of those that wait for their turn
 
 
 class Claims:
@@ -34,6 +36,7 @@ class Claims:
 
     Args:
         poll: Longest seconds between two looks when nothing hints at a change.
+        pending: Those that were started here and wait to be claimed.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Claims:
         clock: Clock,
         poll: float,
         changes: Changes,
+        pending: Pending,
     ) -> None:
         self._storage = storage
         self._engine = engine
@@ -53,8 +57,10 @@ class Claims:
         self._clock = clock
         self._poll = poll
         self._changes = changes
+        self._pending = pending
         self._wanted = asyncio.Event()
         self._buried = 0.0
+        self._looked_up = 0.0
         self._looked = 0.0
         self._seen = changes.count
         self._spacing = _SPACING_FROM
@@ -123,6 +129,7 @@ class Claims:
             await self._call(lambda: engine.receive(items))
         if still := [resident for resident in behind if resident in engine.behind]:
             await self._part_from_lost(still)
+        await self._look_up_pending()
         room = min(engine.room(), _AT_ONCE)
         if room <= 0:
             await self._call(lambda: engine.parking.sweep(_AT_ONCE))
@@ -141,6 +148,17 @@ class Claims:
                 error = NotOwned(f"Process {resident.id!r} has left this host")
                 await self._call(partial(self._engine.discard, resident, error))
 
+    async def _look_up_pending(self) -> None:
+        """Those that other hosts have claimed wait no more; asked from time to time, while nobody else may wait."""
+        if not self._pending.is_full() or monotonic() - self._looked_up < _LOOK_UP_EVERY:
+            return
+        self._looked_up = monotonic()
+        ids = self._pending.next(_AT_ONCE)
+        rows = {row.id: row for row in await self._storage.rows_by_id(ids)} if ids else {}
+        for id in ids:
+            if not _waits_for_its_turn(rows.get(id), self._clock.now()):
+                self._pending.left(id)
+
     async def _bury(self) -> bool:
         """Bury the dead from time to time, behind what is urgent; whether they have left something to claim."""
         if monotonic() - self._buried < _BURY_EVERY:
@@ -158,6 +176,8 @@ class Claims:
             engine.expected -= room - len(claims)  # what was claimed has its place until it is taken in
         if claims:
             self._spacing = _SPACING_FROM
+            for claim in claims:
+                self._pending.left(claim.row.id)
             await engine.adopt(claims)
         return len(claims)
 
@@ -195,3 +215,9 @@ class Claims:
     async def _change(self) -> None:
         await asyncio.sleep(self._spacing)
         self._seen = await self._changes.after(self._seen, self._poll)
+
+
+def _waits_for_its_turn(row: ProcessRow | None, now: int) -> bool:
+    if row is None or row.status is not Status.RUNNING or row.owner is not None:
+        return False
+    return row.wake_at is not None and row.wake_at <= now

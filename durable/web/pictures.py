@@ -8,11 +8,13 @@ date as ISO 8601. What it does not know is its ``repr``. Failures are type and m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic_core import to_json as pydantic_to_json
+from sse_starlette import ServerSentEvent
 
 from durable.errors import DurableError
 from durable.handle import Handle, HistoryEntry, ProcessStatus
@@ -31,7 +33,8 @@ def _in_words(value: object) -> str:
         return f"<{type(value).__qualname__}>"
 
 
-class Update(NamedTuple):
+@dataclass(frozen=True)
+class Update:
     """
     How a process stood at a moment, ready to be sent to any number of listeners.
 
@@ -44,6 +47,11 @@ class Update(NamedTuple):
     version: str
     text: bytes
     ended: bool
+
+    @cached_property
+    def event(self) -> bytes:
+        """As a Server-Sent Event, encoded once for all who listen, and kept no longer than the state itself."""
+        return ServerSentEvent(self.text.decode(), event="status", id=self.version, sep="\n").encode()
 
 
 def update(status: ProcessStatus) -> Update:

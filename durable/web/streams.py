@@ -11,11 +11,10 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextlib import aclosing, contextmanager, suppress
-from functools import lru_cache
 from typing import cast
 
 import anyio
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import EventSourceResponse
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -146,14 +145,9 @@ async def _encoded(first: Update, stream: Stream, seen: str | None, leaving: _Le
     async with aclosing(_news(first, stream, seen)) as news:
         try:
             while (update := await leaving.before(news)) is not None:
-                yield _event(update)
+                yield update.event
         except DurableError as error:  # it was purged, or the host is closed: who comes back is told with a status
             logger.info("A stream ends: %s", error)
-
-
-@lru_cache(1024)  # the same for all who listen
-def _event(update: Update) -> bytes:
-    return ServerSentEvent(update.text.decode(), event="status", id=update.version, sep="\n").encode()
 
 
 # --- WebSocket --------------------------------------------------------------------------------------------------

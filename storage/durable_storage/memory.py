@@ -74,10 +74,7 @@ class MemoryStorage:
     async def begin_session(self, host: str, lease: float) -> int:
         """Register a session that is alive for *lease* seconds."""
         with self._store.lock:
-            sessions = self._usable().sessions
-            number = len(sessions) + 1
-            sessions[number] = Session(host, self._lease_clock() + lease, self)
-            return number
+            return self._usable().begin(Session(host, self._lease_clock() + lease, self))
 
     async def renew(self, session: int, lease: float) -> bool:
         """Prolong the lease; False if the session is dead or has ended."""

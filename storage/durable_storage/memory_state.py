@@ -31,6 +31,8 @@ from durable.storage import (
 )
 from durable_storage.checks import check_children, check_journals, check_shape, keys_to_own, storable
 
+# Sessions that died long ago answer `last_batch` for a while, then go.
+_KEEP = 1000
 WAKES_STALLED = frozenset({MailKind.CANCEL, MailKind.TERMINATE, MailKind.RESUME})
 
 
@@ -61,6 +63,17 @@ class State:
     _flagged: dict[int, set[int]] = field(default_factory=dict)  # session -> keys it owns with a wake_at
 
     # --- sessions
+
+    def begin(self, session: Session) -> int:
+        """Add a living session, forget very old ones that own nothing; its number."""
+        newest = max(self.sessions, default=0) + 1
+        self.sessions[newest] = session
+        for number in list(self.sessions)[: max(0, len(self.sessions) - _KEEP)]:
+            if not self.alive(number) and not self._owned.get(number):
+                del self.sessions[number]
+                self._owned.pop(number, None)
+                self._flagged.pop(number, None)
+        return newest
 
     def alive(self, session: int) -> bool:
         """Whether *session* may write."""

@@ -15,6 +15,7 @@ from functools import partial
 import pytest
 
 from durable._host.freeing import frame_state, letting_go
+from durable._host.freeing.reachability import LIMIT
 from tests.host.shapes import SHAPES, Shape, forever, process, wait
 from tests.host.waiting import Waiting, Witness
 
@@ -99,6 +100,26 @@ def test_an_ordinary_process_is_freed_without_the_garbage_collector() -> None:
     finally:
         gc.enable()
     assert not names
+
+
+def test_a_process_that_is_too_large_to_be_parked_is_freed_when_it_is_let_go_of() -> None:
+    """Where it would stay in memory for ever otherwise, more is looked at than while it waits."""
+    witness = Witness()
+
+    async def hold() -> None:
+        held: list[list[object]] = [[] for _ in range(LIMIT)]
+        await wait(witness)
+        del held
+
+    kept, freed = Waiting(hold), Waiting(hold)
+    assert "too much to look at" in str(kept.obstacle())
+    assert not kept.let_go()
+    assert freed.let_go(letting_go.AT_LENGTH)
+    kept.give_up()
+    freed.give_up()
+    gc.collect()
+    assert witness.ran == []
+    assert (witness.given, witness.alive) == (2, 1)
 
 
 def test_task_that_has_not_started() -> None:

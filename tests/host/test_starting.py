@@ -28,6 +28,7 @@ from durable import (
     ProcessHost,
     process,
 )
+from durable._host import claims
 from durable.codec import EncryptedCodec, MessagePackCodec
 from durable.invocation import Invocation
 from durable.journal import Record
@@ -333,6 +334,86 @@ async def test_a_host_with_max_pending_refuses_what_is_too_much(url: str) -> Non
         assert await host.count() == 2
         release.set()
         await host.get("pending").result(SOON)
+
+
+class Turns:
+    """Processes of a definition each of which stays in memory until it is told to end."""
+
+    def __init__(self) -> None:
+        self._ends: dict[str, asyncio.Event] = {}
+
+        @process
+        async def take_turns(proc: Process) -> None:
+            await proc.do(lambda: self._end(proc.id).wait(), "work")
+
+        self.definition = take_turns
+
+    def _end(self, id: str) -> asyncio.Event:
+        return self._ends.setdefault(id, asyncio.Event())
+
+    async def start(self, host: ProcessHost, id: str) -> bool:
+        return (await host.start(self.definition(), id=id)).created
+
+    async def end(self, host: ProcessHost, *ids: str) -> None:
+        for id in ids:
+            self._end(id).set()
+            await host.get(id).result(SOON)
+
+
+async def test_who_had_their_turn_waits_no_more(url: str) -> None:
+    """A host with `max_pending` that was full accepts starts again, whenever those before have had their turn."""
+    turns = Turns()
+    async with ProcessHost(url, [turns.definition], limit=1, max_pending=1) as host:
+        for number in range(5):
+            assert await turns.start(host, f"first {number}")
+            assert await turns.start(host, f"second {number}")
+            with pytest.raises(HostBusy):
+                await turns.start(host, f"third {number}")
+            await turns.end(host, f"first {number}", f"second {number}")
+
+
+async def test_who_waits_is_counted_once(url: str) -> None:
+    """A process that waits for its turn can be started again, which is no second one; what has ended does not wait."""
+    turns = Turns()
+    async with ProcessHost(url, [turns.definition, echo], limit=1, max_pending=2) as host:
+        await (await host.start(echo(1), id="ended")).result(SOON)
+        assert await turns.start(host, "first")
+        assert [await turns.start(host, "second") for _ in range(3)] == [True, False, False]
+        assert not (await host.start(echo(1), id="ended")).created
+        with pytest.raises(ProcessExists):
+            await host.start(echo(2), id="ended")
+        assert await turns.start(host, "third")
+        with pytest.raises(HostBusy):
+            await turns.start(host, "fourth")
+        await turns.end(host, "first", "second", "third")
+
+
+async def test_who_is_claimed_elsewhere_waits_no_more(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full host accepts starts again when another one has taken what waited."""
+    monkeypatch.setattr(claims, "_LOOK_UP_EVERY", 0.0)
+    turns = Turns()
+    async with ProcessHost(url, [turns.definition], limit=1, max_pending=1) as host:
+        await turns.start(host, "first")
+        await turns.start(host, "second")
+        async with ProcessHost(url, [turns.definition]) as other, asyncio.timeout(SOON.total_seconds()):
+            while True:
+                try:
+                    await turns.start(host, "third")
+                    break
+                except HostBusy:
+                    await asyncio.sleep(0)
+            await turns.end(other, "first", "second", "third")
+
+
+async def test_what_others_run_does_not_wait_here(url: str) -> None:
+    """`max_pending` counts what waits for this host; of a queue it does not serve it starts any number."""
+
+    @process(queue="heavy")
+    async def heavy(proc: Process) -> None: ...
+
+    async with ProcessHost(url, [heavy], queues=["default"], max_pending=0) as host:
+        for number in range(3):
+            assert (await host.start(heavy(), id=f"h{number}")).created
 
 
 async def test_a_client_starts_what_a_host_runs(url: str) -> None:

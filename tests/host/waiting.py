@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
 from durable._host.freeing import letting_go
+from durable._host.freeing.reachability import LIMIT
 from durable._kernel.futures import ProcessTask, TimerCallback
 from durable._kernel.loop import ProcessLoop
 
@@ -70,8 +71,8 @@ class Waiting:
     def drop(self) -> None:
         letting_go.drop(self.tasks(), self.generators(), self.alarms)
 
-    def let_go(self) -> bool:
-        return letting_go.let_go(self.tasks(), self.generators(), self.alarms)
+    def let_go(self, limit: int = LIMIT) -> bool:
+        return letting_go.let_go(self.tasks(), self.generators(), self.alarms, limit)
 
     # what the loop tells its owner
 

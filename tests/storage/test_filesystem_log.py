@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from durable.errors import CorruptJournal, StorageError
-from durable.storage import Batch
-from durable.testing.storage_parts import creation, step
+from durable.storage import Batch, Park
+from durable.testing.storage_parts import creation, event, step
 from durable_storage.filesystem import index, log
 from durable_storage.filesystem.layout import Layout
 from durable_storage.filesystem.lines import record_line
@@ -55,6 +55,20 @@ async def test_unsynced_data_is_written_again_later(place: Path, monkeypatch: py
         written.clear()
         await host.commit(records=[(1, step(2))])
         assert any(start == durable and end > claimed for start, end in written)
+
+
+async def test_nothing_is_kept_of_sessions_that_own_nothing(place: Path) -> None:
+    """A storage object that outlives session after session, each with a process that got mail, notes none of them."""
+    async with opened(place) as storage:
+        for key in range(1, 4):
+            host = await begin(storage)
+            await host.commit(creations=[creation(key)])
+            await host.commit(mails=[event(key)])
+            assert [item.key for item in await storage.collect(host.session)] == [key]
+            await host.commit(parks=[Park(key, None, 1)])
+            await storage.end_session(host.session)
+        assert storage._store is not None
+        assert [storage._store.state._owned, storage._store.state._flagged] == [{}, {}]
 
 
 async def test_damage_before_a_commit_of_another(place: Path, tmp_path: Path) -> None:

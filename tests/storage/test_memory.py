@@ -8,8 +8,9 @@ from uuid import uuid4
 import pytest
 
 from durable.errors import StorageError
-from durable.storage import Batch, open_storage
-from durable.testing.storage_parts import creation
+from durable.storage import Batch, Park, open_storage
+from durable.testing.storage_parts import creation, event
+from durable_storage import memory_state
 from durable_storage.memory import MemoryStorage
 
 
@@ -67,6 +68,27 @@ async def test_closed_object_is_gone() -> None:
     assert await other.bury() == 0
     await storage.close()
     assert await other.bury() == 1
+
+
+async def test_very_old_sessions_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that outlives many hosts keeps the last ones, those that live, and those that own a process."""
+    monkeypatch.setattr(memory_state, "_KEEP", 2)
+    storage = await opened("memory://")
+    living, owner = [await storage.begin_session("host", 30) for _ in range(2)]
+    await storage.commit(Batch(owner, 1, creations=[creation(1)]))
+    await storage.end_session(owner)
+    for key in range(2, 6):
+        session = await storage.begin_session("host", 30)
+        await storage.commit(Batch(session, 1, creations=[creation(key)]))
+        await storage.commit(Batch(session, 2, mails=[event(key)]))
+        await storage.collect(session)
+        await storage.commit(Batch(session, 3, parks=[Park(key, None, 1)]))
+        await storage.end_session(session)
+    state = storage._store.state
+    assert list(state.sessions) == [living, owner, session - 1, session]
+    assert state._owned.keys() | state._flagged.keys() <= state.sessions.keys()
+    assert await storage.last_batch(owner) == 1
+    assert await storage.begin_session("host", 30) == session + 1
 
 
 async def test_closed_object_says_so() -> None:

@@ -54,6 +54,18 @@ async def test_mail_is_told_to_the_owner_only(open_postgres: OpenPostgres) -> No
     assert await heard(owner, 0.1) >= 0.1
 
 
+async def test_sessions_that_have_ended_are_forgotten(open_postgres: OpenPostgres) -> None:
+    """A storage object that outlives session after session keeps nothing of those, be they ended or declared dead."""
+    storage = await open_postgres()
+    for number in range(1, 4):
+        host = Host(storage, await storage.begin_session("host", 30))
+        await host.commit(creations=[creation(number)])
+        await storage.end_session(host.session)
+    notices = storage._notices
+    assert notices is not None
+    assert [storage._committer._last, storage._polling.sessions, notices._sessions] == [{}, set(), set()]
+
+
 async def test_what_can_be_claimed_is_told_to_all(open_postgres: OpenPostgres) -> None:
     """A start by a client, mail for a parked process, and the end of a session are heard by every host."""
     hosts = [await host_of(open_postgres), await host_of(open_postgres)]

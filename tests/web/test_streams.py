@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
@@ -67,6 +68,21 @@ async def test_events_tell_each_change_and_the_end(host: ProcessHost) -> None:
         assert again.status_code == 204
         by_query = await web.get("/processes/r/watch", params={"last_event_id": last})
         assert by_query.status_code == 204
+
+
+async def test_what_was_told_is_not_kept(host: ProcessHost) -> None:
+    """A state is in memory for as long as somebody may be told of it: when all listeners have left there is none."""
+    await host.start(reporting(), id="r")
+    async with serving(app(host, limits=FREE)) as server, client(server.address) as web:
+        async with aconnect_sse(web, "GET", "/processes/r/watch") as source:
+            async for event in source.aiter_sse():
+                done = (json.loads(event.data)["progress"] or {"done": 0})["done"]
+                if done == 3:
+                    break
+                await host.raise_event("r", Report, done + 1)
+        await nobody_watches()
+    gc.collect()
+    assert [found for found in gc.get_objects() if type(found) is Update] == []
 
 
 async def test_a_stream_is_resumed_where_it_was_left(host: ProcessHost) -> None:

@@ -111,7 +111,8 @@ class Actions:
     def start(self, owner: Owner, command: RunAction) -> Attempt:
         """Start the attempt *command* asks for; `Owner.action_ended` hears of its end, unless it is let go before."""
         attempt = Attempt(owner, command)
-        step = attempt.step = Step(owner.id, command.name, command.attempt, self._report, attempt, owner.life)
+        report = partial(self._report, attempt)
+        step = attempt.step = Step(owner.id, command.name, command.attempt, report, owner.life())
         self.running.add(attempt)
         context = self._context.copy()
         context.run(_current.set, step)
@@ -257,6 +258,7 @@ class Actions:
         if attempt.report is not None:
             self._silence(attempt)
         self.running.discard(attempt)
+        attempt.step._end()
         if attempt.timer is not None:
             attempt.timer.cancel()
         if self._observer is not None:

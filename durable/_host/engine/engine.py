@@ -10,14 +10,19 @@ from __future__ import annotations
 
 import atexit
 import logging
+from time import monotonic
 
 from durable._host.engine.intake import Intake
+from durable._host.freeing.letting_go import AT_LENGTH
+from durable._host.freeing.reachability import LIMIT
 from durable._host.residents.resident import Resident
 from durable.errors import DurableError, NotOwned
 from durable.journal import Record
 from durable.storage import Park
 
 logger = logging.getLogger("durable.host")
+
+_PATIENCE = 1.0  # seconds for freeing what is large when everything is let go of; the rest of it is never freed
 
 
 class Engine(Intake):
@@ -112,7 +117,7 @@ class Engine(Intake):
     def abandon(self) -> None:
         """Python ends and nobody has left the host: run nothing of any process here either."""
         for resident in self.residents.values():
-            resident.let_go()
+            resident.let_go(LIMIT)
 
     def close(self) -> None:
         """Let go of everything, running none of it: what is not finished goes on elsewhere."""
@@ -124,9 +129,10 @@ class Engine(Intake):
         self._let_go.update(self.residents)
         self.residents.clear()
         self.by_id.clear()
+        until = monotonic() + _PATIENCE
         for resident in list(self._let_go.values()):
             resident.departed = True
-            resident.let_go()
+            resident.let_go(AT_LENGTH if monotonic() < until else LIMIT)
             self._changed(resident.id, None)
 
     def written(self) -> None:

@@ -80,7 +80,8 @@ class Holding(Surroundings):
         self.by_id: dict[str, Resident] = {}
         self.parking = Parking(park_after, self._park)
         self.limit = limit
-        self.expected = 0  # processes on their way in: being created or claimed
+        self.expected = 0  # processes that are being claimed, and those that are claimed and not taken in yet
+        self.coming: set[int] = set()  # keys of those that are being created here
         self.draining = False
         self._session = session
         self._changed = changed
@@ -121,6 +122,7 @@ class Holding(Surroundings):
         resident.stop_actions()
         resident.let_go()
         self._remove(resident)
+        self._early.pop(resident.key, None)
 
     @abstractmethod
     def _adopt(self, claim: Claim) -> None:
@@ -138,7 +140,7 @@ class Holding(Surroundings):
 
     def room(self) -> int:
         """How many more processes fit in."""
-        return max(0, self.limit - self._placed() - self.expected)
+        return max(0, self.limit - self._placed() - self.expected - len(self.coming))
 
     def _placed(self) -> int:
         """How many count: one that waits and cannot be parked must not keep out what it may be waiting for."""

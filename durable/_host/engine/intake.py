@@ -37,9 +37,10 @@ class Intake(Holding):
         """A child of a process here: it runs here too, if it can and there is room; else it waits to be claimed."""
         now = self.clock.now()
         here = self._serves(command.definition, command.queue) and self.room() > 0
-        self.expected += here
         record = Record(1, Kind.STARTED, command.definition, command.payload, now)
         key, wake_at = self._new_key(), None if here else now
+        if here:
+            self.coming.add(key)
         return Creation(key, command.id, command.definition, command.queue, here, wake_at, record)
 
     def child_created(self, creation: Creation) -> None:
@@ -49,14 +50,14 @@ class Intake(Holding):
             # The context of this call is that of whatever happened to come into the batch first.
             Context().run(self.observer.process_started, creation, creation.record, here=here)
         if creation.owned:
-            self.expected -= 1
+            self.coming.discard(creation.key)
             self.begin(creation.key, creation.id, self.definitions[creation.definition], creation.record)
         else:
             self.wanted()
 
     def child_dropped(self, creation: Creation) -> None:
         """It will not be created: there is another process of that id, or the store refuses its parent."""
-        self.expected -= creation.owned
+        self.coming.discard(creation.key)
 
     # --- claimed ---
 
@@ -127,6 +128,7 @@ class Intake(Holding):
         if definition is None or restart.queue not in self._queues or self.draining:
             if self.observer is not None:
                 self.observer.process_released(before)
+            self._early.pop(before.key, None)
             self._absent.give_back(before.key, before.mail)
         else:
             resident = self._resident(before.key, before.id, definition)
@@ -154,10 +156,11 @@ class Intake(Holding):
             by_process.setdefault(item.key, []).append(item)
         for key, mine in by_process.items():
             resident = self.residents.get(key)
-            if resident is None or resident.leaving:
-                self._early.setdefault(key, []).extend(mine)
-            else:
+            if resident is not None and not resident.leaving:
                 self._hand_over(resident, mine)
+            elif resident is not None or key in self.coming:
+                self._early.setdefault(key, []).extend(mine)
+            # Else it is being marked or given back without having been here, and whoever claims it reads its inbox.
 
     def _hand_over(self, resident: Resident, items: Sequence[InboxItem]) -> None:
         resident.flagged = False

@@ -29,6 +29,9 @@ from durable._kernel.loop import ProcessLoop
 Tasks: TypeAlias = Collection[asyncio.Task[Any]]
 Generators: TypeAlias = Collection[AsyncGenerator[Any, Any]]
 
+AT_LENGTH = 500_000
+"""Objects looked at of what is let go of while its host goes on: up to a second, or its memory would never be freed."""
+
 
 def can_drop() -> bool:
     """Tell whether this interpreter lets go of a suspended process without running it."""
@@ -60,13 +63,14 @@ def drop(tasks: Tasks, generators: Generators, held: Collection[object] = ()) ->
     _free(findings)
 
 
-def let_go(tasks: Tasks, generators: Generators, held: Collection[object] = ()) -> bool:
+def let_go(tasks: Tasks, generators: Generators, held: Collection[object] = (), limit: int = LIMIT) -> bool:
     """
     Never run or finalize this process again; arguments as for `obstacle`. True: it was freed.
 
-    What cannot be freed unnoticed stays in memory to the end, and the exit of the interpreter does not finalize it.
+    What cannot be freed unnoticed stays in memory to the end, and the exit of the interpreter does not finalize it. So
+    does what holds more than *limit* objects.
     """
-    findings = _examine(tasks, generators, held)
+    findings = _examine(tasks, generators, held, limit)
     if findings.obstacle is None:
         _free(findings)
     else:
@@ -87,15 +91,15 @@ class _Findings:
     loops: set[ProcessLoop] = field(default_factory=set)
 
 
-def _examine(tasks: Tasks, generators: Generators, held: Collection[object]) -> _Findings:
+def _examine(tasks: Tasks, generators: Generators, held: Collection[object], limit: int = LIMIT) -> _Findings:
     findings = _Findings(loops={loop for task in tasks if isinstance(loop := task.get_loop(), ProcessLoop)})
     if not can_drop():
         findings.obstacle = "This interpreter cannot free a suspended function without running it"
         return findings
     try:
-        found = reach(tasks, generators, held)
+        found = reach(tasks, generators, held, limit)
     except TooMuch:
-        findings.obstacle = f"The process holds more than {LIMIT} objects, too much to look at"
+        findings.obstacle = f"The process holds more than {limit} objects, too much to look at"
         return findings
     if (noticed := _sort(found, findings)) is not None:
         node, reason = noticed

@@ -45,7 +45,7 @@ _COMMANDS = (Callback, RunAction, RecordIntent, TakeValue)
 
 
 class TooMuch(Exception):
-    """More than `LIMIT` objects are reachable."""
+    """More objects are reachable than may be looked at."""
 
 
 @dataclass(slots=True)
@@ -63,7 +63,10 @@ class Reach:
 
 
 def reach(
-    tasks: Collection[asyncio.Task[object]], generators: Collection[object], held: Collection[object] = ()
+    tasks: Collection[asyncio.Task[object]],
+    generators: Collection[object],
+    held: Collection[object] = (),
+    limit: int = LIMIT,
 ) -> Reach:
     """
     Find what would be freed with a process.
@@ -72,11 +75,12 @@ def reach(
         tasks: Its unfinished tasks: its own, whoever else holds them.
         generators: Its async generators. Beside this collection the execution may hold each of them once.
         held: More that is its own and that only the kernel holds, as its timers.
+        limit: Most objects to look at.
 
     Raises:
-        TooMuch: More than `LIMIT` objects are reachable.
+        TooMuch: More than *limit* objects are reachable.
     """
-    walk = _Walk(tasks, generators, held)
+    walk = _Walk(tasks, generators, held, limit)
     surviving = _survivors(walk, allowed={id(generator) for generator in generators})
     found = Reach([], [], [])
     for key, node in walk.nodes.items():
@@ -90,11 +94,16 @@ def reach(
 class _Walk:
     """All objects within reach by id, and how many references each has from within."""
 
-    __slots__ = ("_loops", "_outside", "inner", "nodes", "owned")
+    __slots__ = ("_limit", "_loops", "_outside", "inner", "nodes", "owned")
 
     def __init__(
-        self, tasks: Collection[asyncio.Task[object]], generators: Collection[object], held: Collection[object]
+        self,
+        tasks: Collection[asyncio.Task[object]],
+        generators: Collection[object],
+        held: Collection[object],
+        limit: int,
     ) -> None:
+        self._limit = limit
         self._loops = {id(task._loop) for task in tasks}
         self._outside = {id(value) for task in tasks for value in _variables_from_around(task)}
         self.nodes: dict[int, object] = {0: object()}  # 0 shows how many references the bookkeeping itself makes
@@ -117,7 +126,7 @@ class _Walk:
                     inner[key] = 1
                     nodes[key] = referent
                     pending.append(referent)
-            if len(nodes) > LIMIT:
+            if len(nodes) > self._limit:
                 raise TooMuch
 
     def _is_shared(self, node: object) -> bool:

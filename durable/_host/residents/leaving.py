@@ -109,10 +109,10 @@ class Leaving(Parenting):
         self.let_go()
         self.try_leave()
 
-    def let_go(self) -> None:
-        """None of its code runs any more, ever; its memory is freed unless something would notice."""
+    def let_go(self, limit: int = letting_go.AT_LENGTH) -> None:
+        """None of its code runs any more, ever; its memory is freed unless that would be noticed, or it is too much."""
         execution = self.execution
-        letting_go.let_go(execution.tasks(), execution.generators(), execution.alarms())
+        letting_go.let_go(execution.tasks(), execution.generators(), execution.alarms(), limit)
 
     def _begin_to_leave(self) -> None:
         self.leaving = True

@@ -22,10 +22,11 @@ class Collector:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
 
     def pause(self) -> None:
         """A batch is on its way: no collection for the next while."""
-        if self._timer is None and (gc.isenabled() or Collector._pausing):
+        if self._timer is None and not self._closed and (gc.isenabled() or Collector._pausing):
             Collector._pausing += 1
             gc.disable()
             self._timer = self._loop.call_later(_PAUSE, self.resume)
@@ -38,3 +39,8 @@ class Collector:
             Collector._pausing -= 1
             if not Collector._pausing:
                 gc.enable()
+
+    def close(self) -> None:
+        """Pause it no more: the loop may end before the pause is over, and it would stay off for ever."""
+        self._closed = True
+        self.resume()

@@ -87,7 +87,7 @@ class Committing:
         if self._closed is not None:
             return
         self._closed = _no_answer(self._session is not None)
-        self._collector.resume()
+        self._collector.close()
         if self._retry is not None:
             self._retry.cancel()
         for round in (*self._queue, self._round):

@@ -142,7 +142,10 @@ class State:
             if not owned:
                 del self._owned[entry.owner]
             if entry.wake_at is not None:
-                self._flagged[entry.owner].discard(entry.key)
+                flagged = self._flagged[entry.owner]
+                flagged.discard(entry.key)
+                if not flagged:
+                    del self._flagged[entry.owner]
         elif status is Status.STALLED:
             self._stalled.discard(entry.key)
         elif entry.ended_at is not None:

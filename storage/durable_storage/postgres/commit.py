@@ -51,6 +51,10 @@ class Committer:
         """What the row of *session* says: what is still on its way from before will find that it comes too late."""
         self._last[session] = last_batch
 
+    def forget(self, session: int) -> None:
+        """*session* has ended: nothing more will be committed by it."""
+        self._last.pop(session, None)
+
     def commit(self, batch: Batch) -> Answer[BatchResult]:
         """
         Apply *batch*: at once and without a task as long as nothing is wrong, which is nearly always.

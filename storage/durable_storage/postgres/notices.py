@@ -61,6 +61,10 @@ class Notices:
         """From now on notices for *session* are for us."""
         self._sessions.add(str(session))
 
+    def forget(self, session: int) -> None:
+        """Notices for *session* are for nobody any more."""
+        self._sessions.discard(str(session))
+
     def looked(self) -> None:
         """Somebody here waits for processes, and looks again and again."""
         self._looking_until = asyncio.get_running_loop().time() + _LOOKING

@@ -101,8 +101,17 @@ class PostgresStorage:
     async def end_session(self, session: int) -> None:
         """End a session cleanly; other hosts are told that there may be something to claim."""
         self._check_open()
-        await self._sessions.end(session)
+        try:
+            await self._sessions.end(session)
+        finally:
+            self._forget(session)
         await self._announce()
+
+    def _forget(self, session: int) -> None:
+        self._committer.forget(session)
+        self._polling.sessions.discard(session)
+        if self._notices is not None:
+            self._notices.forget(session)
 
     async def bury(self) -> int:
         """Declare dead every session whose lease has run out."""
