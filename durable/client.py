@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from contextvars import copy_context
 from secrets import randbits
 from types import TracebackType
@@ -92,10 +93,11 @@ class ProcessClient(Reading):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._is_open = False
-        await self._writer.drain()
-        self._writer.close()
-        await self._endings.close()
-        await self._storage.close()
+        async with AsyncExitStack() as leaving:  # from the last line up; each is done, also if one was cancelled
+            leaving.push_async_callback(self._storage.close)
+            leaving.push_async_callback(self._endings.close)
+            leaving.callback(self._writer.close)
+            await self._writer.drain()
 
     # --- start ---
 

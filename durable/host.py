@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Collection, Iterable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -114,6 +114,7 @@ class ProcessHost(ProcessClient):
         self._attached: Alarm
         self._sweeper: asyncio.TimerHandle | None = None
         self._recovering: asyncio.Task[None] | None = None
+        self._is_store_away: bool  # when it leaves
 
     # --- coming and going ---
 
@@ -141,25 +142,25 @@ class ProcessHost(ProcessClient):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._is_open = False
-        if self._housekeeper is not None:
-            await self._housekeeper.stop()
-        if self._recovering is not None:
-            self._recovering.cancel()
-            await asyncio.wait([self._recovering])
+        self._is_open = self._is_store_away = False
+        recovering, self._recovering = self._recovering, None
+        if recovering is not None:
+            recovering.cancel()
         if self._sweeper is not None:
             self._sweeper.cancel()
         self._engine.draining = True
-        await self._claims.end()
-        await self._engine.actions.drain(self._grace)
-        self._engine.close()
-        cleanly = await self._write_the_rest()
-        self._writer.close()
-        self._engine.written()
-        self._attached.cancel()
-        await self._endings.close()
-        await self._session.end(cleanly=cleanly)
-        await self._storage.close()
+        # From the last line up. Each is done, also if one was cancelled: that one was not waited for any longer.
+        async with AsyncExitStack() as leaving:
+            leaving.push_async_callback(self._storage.close)
+            leaving.push_async_callback(self._end_session)
+            leaving.push_async_callback(self._endings.close)
+            leaving.push_async_callback(self._let_go)
+            leaving.push_async_callback(self._engine.actions.drain, self._grace)
+            leaving.push_async_callback(self._claims.end)
+            if self._housekeeper is not None:
+                leaving.push_async_callback(self._housekeeper.stop)
+            if recovering is not None:
+                await asyncio.wait([recovering])
         logger.info("Host %s has left %s, session %d", self._name, self._place, self._session.id)
 
     async def serve(self, signals: Collection[signal.Signals] = (signal.SIGTERM, signal.SIGINT)) -> None:
@@ -254,14 +255,22 @@ class ProcessHost(ProcessClient):
         self._recovering = None
         logger.info("Host %s goes on with session %d", self._name, self._session.id)
 
-    async def _write_the_rest(self) -> bool:
+    async def _let_go(self) -> None:
+        """Write the rest, as far as there is time, and nothing after it."""
+        self._engine.close()
         try:
             async with asyncio.timeout(self._grace + 1):
                 await self._writer.drain()
-            return True
         except TimeoutError:
+            self._is_store_away = True
             logger.error("The store did not take the last records in time; what they record runs again elsewhere")
-            return False
+        finally:
+            self._writer.close()
+            self._engine.written()
+            self._attached.cancel()
+
+    async def _end_session(self) -> None:
+        await self._session.end(cleanly=not self._is_store_away)
 
     def _sweep(self) -> None:
         self._engine.parking.sweep()
@@ -296,6 +305,8 @@ class ProcessHost(ProcessClient):
                 self._pending.created(id)
             elif waits:
                 self._pending.dropped(id)
+            if not created.done():  # before anything of the process runs, which may be interrupted
+                created.set_result(row) if error is None else created.set_exception(error)
             if is_new:
                 if started is not None:
                     started(here and not engine.draining)
@@ -303,8 +314,6 @@ class ProcessHost(ProcessClient):
                     engine.begin(creation.key, id, definition, creation.record)
                 else:
                     self._want()
-            if not created.done():
-                created.set_result(row) if error is None else created.set_exception(error)
 
         self._writer.create(creation, answer)
         return await created

@@ -59,11 +59,18 @@ class HostSession:
         """Whether the lease is surely good by this machine's own clock: past it no action may start. On any thread."""
         return boot_time() < self._until - self._lease * _MARGIN
 
+    def is_torn_down(self) -> bool:
+        """
+        Whether somebody else has cancelled the task that renews it.
+
+        Nobody knows that task but asyncio, which cancels all there are where a program ends by an interrupt.
+        """
+        return self._task is not None and self._task.cancelling() > 0
+
     async def end(self, *, cleanly: bool) -> None:
         """Stop renewing; *cleanly*: tell the store, so that what is still owned can go on elsewhere at once."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task])
         if cleanly:
             try:
                 await self._storage.end_session(self.id)
@@ -71,6 +78,8 @@ class HostSession:
                 logger.warning(
                     "Session %d could not be ended, so others wait until it counts as dead: %s", self.id, error
                 )
+        if self._task is not None:
+            await asyncio.wait([self._task])
 
     async def _keep_alive(self) -> None:
         while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -32,8 +32,9 @@ from durable._host import claims
 from durable.codec import EncryptedCodec, MessagePackCodec
 from durable.invocation import Invocation
 from durable.journal import Record
-from durable.storage import open_storage
+from durable.storage import Claim, open_storage
 from durable.testing.storage_proxy import StorageProxy
+from durable_storage.memory import MemoryStorage
 
 SOON = timedelta(seconds=20)
 
@@ -316,6 +317,41 @@ async def test_starts_beyond_the_limit_wait_for_their_turn(url: str) -> None:
         for handle in handles:
             await handle.result(SOON)
     assert most <= 2
+
+
+class StartsMeanwhile(MemoryStorage):
+    """Calls `start` in the turn of the loop after something was claimed."""
+
+    start: Callable[[], Coroutine[Any, Any, object]]
+    starting: asyncio.Task[object] | None = None
+
+    async def claim(self, session: int, queues: Collection[str], limit: int, now: int) -> Sequence[Claim]:
+        claims = await super().claim(session, queues, limit, now)
+        if claims and self.starting is None:
+            self.starting = asyncio.create_task(self.start())
+        return claims
+
+
+async def test_a_start_does_not_take_the_room_of_what_was_just_claimed() -> None:
+    """With room for one, a start that comes between a claim and its arrival waits for its turn."""
+    release = asyncio.Event()
+
+    @process
+    async def busy(proc: Process) -> None:
+        await proc.do(release.wait, "work")
+
+    storage = StartsMeanwhile("memory://claimed-and-started")
+    async with ProcessClient("memory://claimed-and-started") as client:
+        await client.start(busy(), id="claimed")
+    async with ProcessHost(storage, [busy], limit=1) as host, asyncio.timeout(SOON.total_seconds()):
+        storage.start = lambda: host.start(busy(), id="started")
+        while storage.starting is None:
+            await asyncio.sleep(0.001)
+        await storage.starting
+        assert not (await host.get("started").status()).resident
+        release.set()
+        for id in ("claimed", "started"):
+            await host.get(id).result()
 
 
 async def test_a_host_with_max_pending_refuses_what_is_too_much(url: str) -> None:

@@ -87,6 +87,8 @@ class Actions:
 
     Args:
         may_start: Asked once more, on the thread, when an attempt that had to wait for one is about to begin.
+        is_torn_down: Whether asyncio has cancelled all tasks of this loop, those of actions among them, as it does
+            where a program ends by an interrupt. How they end then says nothing about them.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Actions:
         timers: Timers,
         now: Callable[[], int],
         may_start: Callable[[], bool],
+        is_torn_down: Callable[[], bool],
         threads: int,
         name: str,
         observer: Observer | None,
@@ -102,6 +105,7 @@ class Actions:
         self._timers = timers
         self._now = now
         self._may_start = may_start
+        self._is_torn_down = is_torn_down
         self._threads = Threads(threads, name)
         self._loop = asyncio.get_running_loop()
         self._context = copy_context()  # what was set around the host is seen by its actions
@@ -255,6 +259,9 @@ class Actions:
     # ending
 
     def _ended(self, attempt: Attempt, result: Any, error: BaseException | None) -> None:
+        if error is not None and not attempt.let_go and self._is_torn_down():
+            self._interrupted(attempt)
+            return
         if attempt.report is not None:
             self._silence(attempt)
         self.running.discard(attempt)
@@ -276,7 +283,7 @@ class Actions:
             self._waiting.clear()
 
     def _interrupted(self, attempt: Attempt) -> None:
-        """The interrupt is on its way out of the loop; the action runs again where the process goes on."""
+        """The whole program is; the action runs again where the process goes on."""
         owner, attempt.owner = attempt.owner, _NOBODY
         self._ended(attempt, None, None)
         self._loop.call_soon(owner.release)

@@ -74,7 +74,9 @@ class Holding(Surroundings):
         self.payloads = payloads
         self.reports = Reports(codec, writer, lambda id: changed(id, None))
         self.timers = Timers(clock)
-        self.actions = Actions(self.timers, clock.now, self._is_sure, threads, "durable-action", observer)
+        self.actions = Actions(
+            self.timers, clock.now, self._is_sure, session.is_torn_down, threads, "durable-action", observer
+        )
         self.watchdog = Watchdog()
         self.residents: dict[int, Resident] = {}
         self.by_id: dict[str, Resident] = {}

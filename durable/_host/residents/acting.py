@@ -10,6 +10,7 @@ from typing import Any
 from durable._host.actions.actions import Attempt
 from durable._host.residents.appending import Surroundings
 from durable._host.residents.timing import LAST_MOMENT, Timing
+from durable._kernel import problems
 from durable._kernel.commands import CancelAction, RecordIntent, Report, RunAction, TakeValue
 from durable._kernel.execution import Execution
 from durable.errors import InvalidAction, StepInterrupted
@@ -38,7 +39,9 @@ class Acting(Timing):
                     fix=f"write `await proc.do(lambda: the_call(…), {command.name!r})`",
                 )
             payload = self.engine.payloads.encode(value, self.id, command.name)
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
             self.append(Kind.FAILED, command.name, self.engine.payloads.encode_error(error))
         else:
             self.append(Kind.VALUE, command.name, payload)
@@ -85,11 +88,17 @@ class Acting(Timing):
     # --- how an attempt ends ---
 
     def action_ended(self, attempt: Attempt, result: Any, error: BaseException | None) -> None:
-        command = attempt.command
         if self._attempts:
-            self._attempts.pop(command.name, None)
+            self._attempts.pop(attempt.command.name, None)
         if attempt.let_go:
             self._lingering += 1  # it timed out and may still be running
+        try:
+            self._record_end(attempt, result, error)
+        except Exception as problem:  # not even the failure could be encoded
+            self.engine.discard(self, problems.step_failed(self.id, problem))
+
+    def _record_end(self, attempt: Attempt, result: Any, error: BaseException | None) -> None:
+        command = attempt.command
         options = command.options
         if error is None:
             try:
@@ -107,7 +116,9 @@ class Acting(Timing):
         if retry is not None and isinstance(error, Exception):
             try:
                 pause = retry.next_delay(command.attempt, error, random())
-            except Exception as broken:
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as broken:
                 broken.__cause__ = error
                 error, pause = broken, None
             if pause is not None:

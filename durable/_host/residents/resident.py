@@ -103,9 +103,15 @@ class Resident(Leaving):
     # --- commands ---
 
     def carry_out(self, commands: Sequence[Command]) -> None:
-        """Do what the kernel asks."""
-        for command in commands:
-            _CARRY_OUT[type(command)](self, command)
+        """Do what the kernel asks; a function given to `get` may interrupt it, a codec may refuse even a failure."""
+        try:
+            for command in commands:
+                _CARRY_OUT[type(command)](self, command)
+        except (KeyboardInterrupt, SystemExit):
+            self.release()
+            raise
+        except Exception as error:
+            self.engine.discard(self, problems.step_failed(self.id, error))
 
     def _take(self, command: Take) -> None:
         if self._taking is None:

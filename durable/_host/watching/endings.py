@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 
 from durable._host.failures import unexpected
 from durable._host.watching.changes import Changes
@@ -52,9 +52,12 @@ class Endings:
         self._looks = Looks(storage, self.changes, self)
         self._ended: dict[str, ProcessRow] = {}  # results are awaited, and their records not read yet
         self._reading: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     async def wait(self, id: str) -> Record:
         """The last record of process *id*, once it has one. Raises `ProcessNotFound`."""
+        if self._is_closed:  # while whoever comes now was asking for something else first
+            raise _closed(id)
         result: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
         awaited = self._awaited_of(id)
         awaited.results.add(result)
@@ -96,16 +99,17 @@ class Endings:
 
     async def close(self) -> None:
         """Nobody will be told any more."""
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait([self._reading])
-        await self._looks.close()
-        await self.changes.close()
+        self._is_closed = True
         for id, awaited in self._awaited.items():
-            closed = f"The host or client was closed while process {id!r} was waited for"
-            awaited.fail(HostClosed(closed))
+            awaited.fail(_closed(id))
             for watch in awaited.watches:
-                watch.fail(HostClosed(closed))
+                watch.fail(_closed(id))
+        async with AsyncExitStack() as closing:  # each is done, also if who closes is cancelled in one before
+            closing.push_async_callback(self.changes.close)
+            closing.push_async_callback(self._looks.close)
+            if self._reading is not None:
+                self._reading.cancel()
+                await asyncio.wait([self._reading])
 
     # --- what looks ask and tell ---
 
@@ -205,3 +209,7 @@ class Endings:
 def not_found(id: str) -> ProcessNotFound:
     """The error of who asks for a process that does not exist."""
     return ProcessNotFound(f"There is no process {id!r} in this store")
+
+
+def _closed(id: str) -> HostClosed:
+    return HostClosed(f"The host or client was closed while process {id!r} was waited for")

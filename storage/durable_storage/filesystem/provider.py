@@ -68,8 +68,9 @@ class FilesystemStorage:
         try:
             await writer.run(store.open)
         except BaseException:
-            await writer.run(lambda: checkpointer.close_store(last=False))
+            closed = writer.run(lambda: checkpointer.close_store(last=False))
             writer.stop()
+            await closed
             raise
         self._store, self._checkpointer, self._writer, self._process = store, checkpointer, writer, os.getpid()
 

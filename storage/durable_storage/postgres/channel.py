@@ -141,16 +141,26 @@ class Channel:
 
     async def close(self) -> None:
         """Close the connection; who still waits for it is told."""
-        self._closed = True
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        connection, self._connection = self._connection, None
+        connection = self._leave()
         if connection is not None and not connection.is_closed():
             try:
                 await connection.close(timeout=1)
             except FAILURES:
                 connection.terminate()
+
+    def cut(self) -> None:
+        """As `close`, for who cannot wait: the server is not told."""
+        connection = self._leave()
+        if connection is not None:
+            connection.terminate()
+
+    def _leave(self) -> Connection | None:
+        self._closed = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        connection, self._connection = self._connection, None
+        return connection
 
     def is_connected(self) -> bool:
         """Whether there is a connection, as far as is known."""

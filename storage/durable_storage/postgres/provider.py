@@ -59,17 +59,26 @@ class PostgresStorage:
         """Create or bring up to date what is in the schema; see `StorageError` and its kinds for what may be wrong."""
         if self._is_open:
             raise StorageError("This storage object is open already", store=self._address.shown)
-        await self._keeping.begin()
-        await self._writing.begin()
+        try:
+            await self._keeping.begin()
+            await self._writing.begin()
+        except BaseException:
+            await self.close()
+            raise
         self._reading.reopen()
         self._is_open = True
 
     async def close(self) -> None:
         """Close every connection. Sessions begun here go on living until their lease runs out."""
         self._is_open = False
-        if self._notices is not None:
-            await self._notices.close()
-        await asyncio.gather(*(channel.close() for channel in (self._writing, self._keeping, self._reading)))
+        channels = (self._writing, self._keeping, self._reading)
+        try:
+            if self._notices is not None:
+                await self._notices.close()
+            await asyncio.gather(*(channel.close() for channel in channels))
+        finally:
+            for channel in channels:
+                channel.cut()  # nothing, unless whoever closes was cancelled
 
     async def _connected(self, connection: Connection) -> None:
         """With every new connection for claims: another server may have taken over that is not so new."""

@@ -72,8 +72,9 @@ class SqliteStorage:
         try:
             await writer.run(database.open)
         except BaseException:
-            await writer.run(database.close)
+            closed = writer.run(database.close)
             writer.stop()
+            await closed
             raise
         self._database, self._writer, self._process = database, writer, os.getpid()
 

@@ -36,7 +36,23 @@ class Reader:
         self._reads: set[asyncio.Task[list[Any]]] = set()
 
     async def close(self) -> None:
-        """Wait for what is being read, also for those who were cancelled, and close the connections."""
+        """
+        Wait for what is being read, also for those who were cancelled, and close the connections.
+
+        Whoever is cancelled here waits all the same, for the reason given at `_fetch`, and since the writer comes next.
+        """
+        closing = asyncio.create_task(self._close())
+        cancelled: asyncio.CancelledError | None = None
+        while not closing.done():
+            try:
+                await asyncio.wait([closing])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        closing.result()
+        if cancelled is not None:
+            raise cancelled
+
+    async def _close(self) -> None:
         while self._reads:
             await asyncio.wait(self._reads)
         if self._engine is not None:
