@@ -12,7 +12,7 @@ from datetime import timedelta
 from traceback import format_exception
 from typing import Any
 
-from durable._host.options import check_length, check_statuses
+from durable._host.options import check_length, check_number, check_statuses
 from durable._host.watching.endings import Endings, not_found
 from durable._kernel.outcomes import content_of, outcome
 from durable.codec import Codec
@@ -52,13 +52,15 @@ class Reading:
 
         Raises:
             ValueError: No such status.
+            InvalidDefinition: *limit* is not a whole number of at least 1.
             StorageError: The store could not be read; it is not tried again.
             HostClosed: This client or host is not open.
         """
         self._check_open()
         wanted = None if status is None else check_statuses(status)
         last = before.key if isinstance(before, ProcessStatus) else before
-        rows = await self._storage.rows(status=wanted, definition=name, limit=max(1, limit), before=last)
+        most = check_number(limit, "`limit` of `list`")
+        rows = await self._storage.rows(status=wanted, definition=name, limit=most, before=last)
         return [picture(row, self._codec) for row in rows]
 
     async def count(

@@ -220,6 +220,14 @@ async def test_processes_are_counted_by_several_statuses(url: str) -> None:
                 await ask(status="done")
 
 
+async def test_a_page_has_at_least_one_line(url: str) -> None:
+    """`list` takes no limit that is not a whole number of at least 1."""
+    async with ProcessHost(url, [wait]) as host:
+        for limit in (0, "10"):
+            with pytest.raises(InvalidDefinition, match="`limit` of `list` is "):
+                await host.list(limit=limit)  # type: ignore[arg-type]
+
+
 async def test_an_event_that_cannot_be_written_is_named(url: str) -> None:
     """The error names event and payload, and the part of the payload; nothing of how it is kept."""
     async with ProcessHost(url, [wait]) as host:
