@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import signal
 from collections.abc import Collection, Generator, Iterable
 from contextlib import contextmanager
 from datetime import timedelta
+from socket import socket
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -45,7 +48,8 @@ async def serve(
     """
     Serve `app` until this program is told to stop (SIGTERM, SIGINT); then return, so that ``async with`` leaves.
 
-    The signal is used up: while this runs, a handler of the program's own is not asked.
+    The signal is used up: while this runs, a handler of the program's own is not asked. Cancelled, it stops as by a
+    signal, and raises when it has.
 
     Args:
         connection, definitions, events, authorize, limits, origins, title: As for `app`.
@@ -73,7 +77,32 @@ async def serve(
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, whose `serve` returns where a signal has stopped it."""
+    """uvicorn, whose `serve` returns where a signal has stopped it, and stops where it is cancelled."""
+
+    _cancelled: asyncio.CancelledError | None = None
+
+    async def serve(self, sockets: list[socket] | None = None) -> None:
+        """Serve until it is told to stop; cancelling tells it, too, and is raised when it has stopped."""
+        await super().serve(sockets)
+        if self._cancelled is not None:
+            raise self._cancelled
+
+    async def main_loop(self) -> None:
+        """Wait until it is told to stop. uvicorn, cancelled here, would leave everything open and go on answering."""
+        try:
+            await super().main_loop()
+        except asyncio.CancelledError as cancelled:
+            self._cancelled = cancelled
+            self.handle_exit(signal.SIGTERM, None)
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """End what is open; who is cancelled once more waits for none of it."""
+        try:
+            await super().shutdown(sockets)
+        except asyncio.CancelledError:
+            for task in self.server_state.tasks:
+                task.cancel()
+            raise
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:

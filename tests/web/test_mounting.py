@@ -84,17 +84,25 @@ async def test_mounted_in_litestar(host: ProcessHost) -> None:
 # --- alone ---
 
 
-@asynccontextmanager
-async def served(host: ProcessHost, caplog: pytest.LogCaptureFixture, **options: object) -> AsyncIterator[str]:
-    """`serve` on a free port; leaving sends this program the signal that stops it."""
+async def started(
+    host: ProcessHost, caplog: pytest.LogCaptureFixture, **options: Any
+) -> tuple[asyncio.Task[None], str]:
+    """`serve` on a free port, and the address it listens at."""
     caplog.set_level(logging.INFO, "uvicorn.error")
-    task = asyncio.create_task(serve(host, [echo], port=0, grace=timedelta(seconds=1), **options))  # type: ignore[arg-type]
+    task = asyncio.create_task(serve(host, [echo], port=0, **options))
+    async with asyncio.timeout(SOON):
+        while not (found := re.search(r"running on http://(\S+)", caplog.text)):
+            assert not task.done()
+            await asyncio.sleep(0.001)
+    return task, found[1]
+
+
+@asynccontextmanager
+async def served(host: ProcessHost, caplog: pytest.LogCaptureFixture, **options: Any) -> AsyncIterator[str]:
+    """`serve` on a free port; leaving sends this program the signal that stops it."""
+    task, address = await started(host, caplog, grace=timedelta(seconds=1), **options)
     try:
-        async with asyncio.timeout(SOON):
-            while not (found := re.search(r"running on http://(\S+)", caplog.text)):
-                assert not task.done()
-                await asyncio.sleep(0.001)
-        yield found[1]
+        yield address
     finally:
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(task, SOON)
@@ -120,6 +128,52 @@ async def test_served_alone(host: ProcessHost, caplog: pytest.LogCaptureFixture)
     while await listener.next() is not None:
         pass
     assert not [record for record in caplog.records if record.name == "durable.web"]
+
+
+async def test_serving_that_is_cancelled_stops(host: ProcessHost, caplog: pytest.LogCaptureFixture) -> None:
+    """Cancelling `serve` ends it as a signal does: open streams end, nobody listens any more, and it is raised."""
+    await host.start(reporting(), id="r")
+    task, address = await started(host, caplog)
+    listener = await listening(address, "r").__aenter__()
+    assert await listener.next() is not None
+    task.cancel()
+    while await listener.next() is not None:
+        pass
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, SOON)
+    async with client(address) as web:
+        with pytest.raises(httpx.ConnectError):
+            await web.get("/ready")
+
+
+async def test_serving_that_is_cancelled_twice_waits_for_nobody(
+    host: ProcessHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A request that lasts is waited for, until `serve` is cancelled once more: then that is cancelled, too."""
+    asked, ended = asyncio.Event(), asyncio.Event()
+
+    async def authorize(*_: object) -> Principal:
+        try:
+            asked.set()
+            return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+        finally:
+            ended.set()
+
+    task, address = await started(host, caplog, grace=timedelta(hours=1), authorize=authorize)
+    async with client(address) as web:
+        request = asyncio.create_task(web.get("/processes"))
+        await asked.wait()
+        task.cancel()
+        async with asyncio.timeout(SOON):
+            while "Waiting for connections" not in caplog.text:
+                await asyncio.sleep(0.001)
+        assert not ended.is_set()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, SOON)
+        await asyncio.wait_for(ended.wait(), SOON)
+        await asyncio.wait([request])
+        assert request.exception() is not None or request.result().is_error
 
 
 async def test_served_to_others_without_a_hook(host: ProcessHost, caplog: pytest.LogCaptureFixture) -> None:
