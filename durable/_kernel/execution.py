@@ -246,11 +246,13 @@ class Execution(Asks):
         payload = beginning.encode(self._codec, lineage)
         self._make_kin().next = Next(beginning.definition, beginning.queue, payload)
 
+    def has_next_life(self) -> bool:
+        """Whether another life was asked for; somebody who wants it to stop is obeyed instead."""
+        return self.kin is not None and self.kin.next is not None and self.cancel_reason is None
+
     def _goes_on(self) -> bool:
-        # Somebody who wants it to stop is obeyed, and a failure on the way out is one.
-        if self.kin is None or self.kin.next is None or self.cancel_reason is not None:
-            return False
-        return self._main.cancelled() or self._main.exception() is None
+        # A failure on the way out is one.
+        return self.has_next_life() and (self._main.cancelled() or self._main.exception() is None)
 
     def _next_life(self, notes: tuple[str, ...]) -> Restart:
         assert self.kin is not None and self.kin.next is not None

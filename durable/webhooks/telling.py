@@ -65,8 +65,8 @@ class Telling:
         # Ctrl-C in the middle of a step, for one, is no end: the step is made again.
         if self._notify is None or not isinstance(error, Exception | asyncio.CancelledError | None):
             return None
-        if isinstance(error, asyncio.CancelledError | None) and _goes_on(self._execution):
-            return None
+        if isinstance(error, asyncio.CancelledError | None) and self._execution.has_next_life():
+            return None  # the block was left for it, which is no end
         status, said = _end_of(self._execution, error, result)
         data = {"definition": self._execution.definition, "status": status.value, **said}
         try:
@@ -76,11 +76,6 @@ class Telling:
         except (PayloadTooLarge, ProcessExists) as refused:  # as with a delivery that fails: nothing else does
             self._proc.logger.error("Nobody is told that it has %s: %s", status.value, refused)
         return None
-
-
-def _goes_on(execution: Execution) -> bool:
-    """Whether the function was left for its next life; one that is asked to stop has none."""
-    return execution.kin is not None and execution.kin.next is not None and execution.cancel_reason is None
 
 
 def _end_of(execution: Execution, error: BaseException | None, result: Any) -> tuple[Status, dict[str, Any]]:
