@@ -25,7 +25,7 @@ from durable._host.writing.writer import Writer
 from durable.codec import Codec, MessagePackCodec
 from durable.errors import CorruptJournal, ProcessEnded, ProcessExists
 from durable.event import Event
-from durable.handle import Handle
+from durable.handle import NO_REASON, Handle
 from durable.invocation import Invocation
 from durable.journal import ID_LIMIT, Record, check_name
 from durable.observer import Observer, guarded
@@ -222,7 +222,7 @@ class ProcessClient(Reading):
         self._payloads.check(encoded, f"The payload of event {name!r}")
         await self._send(id, MailKind.EVENT, name, key, encoded)
 
-    async def cancel(self, id: str, reason: str = "cancelled") -> None:
+    async def cancel(self, id: str, reason: str = NO_REASON) -> None:
         """
         Ask a process to stop: `asyncio.CancelledError` at the line where it waits; it may compensate, in its own time.
 

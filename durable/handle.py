@@ -15,6 +15,8 @@ from durable.times import moment
 
 R = TypeVar("R", covariant=True)
 
+NO_REASON = "on request"  # why a process was cancelled, if nobody says more
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -205,7 +207,7 @@ class Handle(Generic[R]):
         """
         return await self._connection._history(self.id)
 
-    async def cancel(self, reason: str = "cancelled") -> None:
+    async def cancel(self, reason: str = NO_REASON) -> None:
         """
         Ask it to stop: `asyncio.CancelledError` at the line where it waits; it may compensate, and may take its time.
 

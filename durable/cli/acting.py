@@ -53,7 +53,7 @@ def raise_event(
 def cancel(
     url: options.Url,
     id: options.Id,
-    reason: Annotated[str, typer.Option("--reason", help="Why; the process sees it.")] = "cancelled",
+    reason: Annotated[str, typer.Option("--reason", help="Why; the process sees it.")] = "from the command line",
     as_json: options.Json = False,
     codec: options.CodecName = "msgpack",
 ) -> None:

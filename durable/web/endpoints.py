@@ -20,7 +20,7 @@ from starlette.responses import Response
 from durable.client import ProcessClient
 from durable.errors import UnknownDefinition
 from durable.event import Event
-from durable.handle import Handle, ProcessStatus
+from durable.handle import NO_REASON, Handle, ProcessStatus
 from durable.storage import Status
 from durable.web.access import Access, AccessKind, Gate, Limits
 from durable.web.inputs import REASON, Cursor, Key, Name, Startable, event_body
@@ -162,13 +162,13 @@ class Endpoints:
     async def cancel(self, request: Request) -> Response:
         """Ask it to stop."""
         handle = await self._admitted(request, AccessKind.CANCEL)
-        await handle.cancel(await self._reason(request, "cancelled"))
+        await handle.cancel(await self._reason(request))
         return Response(status_code=202)
 
     async def terminate(self, request: Request) -> Response:
         """End it without running any of its code."""
         handle = await self._admitted(request, AccessKind.TERMINATE)
-        await self._connection.terminate(handle.id, await self._reason(request, "terminated"))
+        await self._connection.terminate(handle.id, await self._reason(request))
         return Response(status_code=202)
 
     async def resume(self, request: Request) -> Response:
@@ -213,9 +213,9 @@ class Endpoints:
     def _wait(self, request: Request) -> float:
         return min(_query(request, Waiting).wait, self._limits.wait / timedelta(seconds=1))
 
-    async def _reason(self, request: Request, default: str) -> str:
+    async def _reason(self, request: Request) -> str:
         body = await self._body(request, optional=True)
-        return REASON.read(body).get("reason", default) if body else default
+        return REASON.read(body).get("reason", NO_REASON) if body else NO_REASON
 
     async def _body(self, request: Request, *, optional: bool = False) -> bytes:
         """The body, if it is JSON by its type and within the limit."""

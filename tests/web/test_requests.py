@@ -177,7 +177,7 @@ async def test_a_cancelled_process_has_its_reason(web: httpx.AsyncClient) -> Non
     for id, status, reason, code in (
         ("a", "cancelled", "by the customer", "D112"),
         ("b", "terminated", "by hand", "D114"),
-        ("c", "cancelled", "cancelled", "D112"),
+        ("c", "cancelled", "on request", "D112"),
     ):
         outcome = (await web.get(f"/processes/{id}/result", params={"wait": SOON})).json()
         assert (outcome["status"], outcome["reason"], outcome["error"]["code"]) == (status, reason, code)
