@@ -45,7 +45,11 @@ class JournalStorage(Protocol):
         """End *session* cleanly: what it still owns may be claimed at once."""
 
     async def bury(self) -> int:
-        """Declare dead each session whose lease has run out or whose OS process is known to be gone; says how many."""
+        """
+        Declare dead each session whose lease has run out or whose OS process is known to be gone; says how many.
+
+        One that is writing at this very moment may be left for the next time.
+        """
 
     async def last_batch(self, session: int) -> int:
         """Number of the last batch of *session* that was applied, 0 if none."""

@@ -99,7 +99,11 @@ class Contention(Suite):
                 self.pass_time(clock, self.LEASE + 1)
                 host = await stores.host()
                 in_the_middle.wait(LONGEST)
-                assert await host.storage.bury() == 1
+                buried = 0
+                for _ in range(1000):  # in the middle of a commit it may be left for the next time
+                    if buried := await host.storage.bury():
+                        break
+                assert buried == 1
                 [claim] = await host.claim()
                 found = len(claim.records)
                 for seq in range(found + 1, found + 6):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -99,11 +99,18 @@ def scenario(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 
 
 def in_threads(*mains: Callable[[], Coroutine[Any, Any, _T]]) -> list[_T]:
-    """Run each of *mains* on an event loop of its own in a thread of its own, all at once; return their results."""
+    """
+    Run each of *mains* on an event loop of its own in a thread of its own, all at once; return their results.
+
+    What the first to fail raises is raised, when all have ended: the others may have waited in vain because of it.
+    """
 
     async def limited(main: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         async with asyncio.timeout(LONGEST):
             return await main()
 
     with ThreadPoolExecutor(len(mains)) as pool:
-        return [future.result() for future in [pool.submit(asyncio.run, limited(main)) for main in mains]]
+        running = [pool.submit(asyncio.run, limited(main)) for main in mains]
+        for ended in as_completed(running):
+            ended.result()
+        return [ended.result() for ended in running]
