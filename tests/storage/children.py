@@ -11,9 +11,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
+import pytest
+
 from durable_storage.sqlite.provider import SqliteStorage
 
 CHILD = Path(__file__).with_name("child.py")
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="there is no /proc here: that nothing stays open is NOT tested"
+)
 
 
 class StartChild(Protocol):

@@ -15,7 +15,7 @@ from durable.storage import JournalStorage, open_storage
 from durable_storage.postgres.provider import PostgresStorage
 from tests.cancelling import cancelled_at
 from tests.postgres_server import with_options
-from tests.storage.children import open_files
+from tests.storage.children import needs_proc, open_files
 
 MOMENTS = [(first,) for first in range(6)] + [(first, first + 1) for first in range(5)] + [tuple(range(6))]
 PATIENCE = 20.0  # seconds; a store that takes longer hangs
@@ -51,7 +51,7 @@ async def opens_and_closes(storage: JournalStorage) -> None:
         await storage.close()
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to see open descriptors")
+@needs_proc
 @pytest.mark.parametrize("moments", MOMENTS, ids=str)
 @pytest.mark.usefixtures("no_collector")
 async def test_opening_that_is_cancelled_leaves_nothing_open(
@@ -67,7 +67,7 @@ async def test_opening_that_is_cancelled_leaves_nothing_open(
     await nothing_is_open(tmp_path, before)
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to see open descriptors")
+@needs_proc
 @pytest.mark.parametrize("moments", MOMENTS, ids=str)
 @pytest.mark.usefixtures("no_collector")
 async def test_closing_that_is_cancelled_closes_all_the_same(

@@ -18,7 +18,7 @@ from durable.storage import Batch, open_storage
 from durable.testing.storage_parts import creation
 from durable_storage.sqlite.opening import APPLICATION_ID
 from durable_storage.sqlite.provider import SqliteStorage
-from tests.storage.children import OpenStore, StartChild, open_files, tampering
+from tests.storage.children import OpenStore, StartChild, needs_proc, open_files, tampering
 
 NOBODY = 65534  # a user who owns nothing
 
@@ -196,7 +196,7 @@ async def test_closed_object_says_so(open_store: OpenStore) -> None:
     assert await storage.count() == 0
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to see open descriptors")
+@needs_proc
 async def test_nothing_is_left_open(path: Path, open_store: OpenStore) -> None:
     """Closing gives back every descriptor, thread and lock, and SQLite's own files are gone with the last object."""
     storage = await open_store()
@@ -211,7 +211,7 @@ async def test_nothing_is_left_open(path: Path, open_store: OpenStore) -> None:
     assert not path.with_name("store.db-wal").exists()
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to see open descriptors")
+@needs_proc
 @pytest.mark.parametrize("steps", range(12))
 async def test_cancelled_reads_leave_nothing_open(path: Path, open_store: OpenStore, steps: int) -> None:
     """A read that is cancelled at any moment, also while it opens its connection, leaves nothing open after closing."""

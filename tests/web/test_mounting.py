@@ -23,7 +23,7 @@ from litestar.types import Receive, Scope, Send
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from durable import ProcessHost
+from durable import InvalidDefinition, ProcessHost
 from durable.web import Principal, app, serve
 from tests.web.listening import listening
 from tests.web.served import SOON, client, serving
@@ -176,6 +176,12 @@ async def test_serving_that_is_cancelled_twice_waits_for_nobody(
         assert request.exception() is not None or request.result().is_error
 
 
+async def test_the_grace_of_serving_is_a_length(host: ProcessHost) -> None:
+    """A number for a length of time is refused before anything listens."""
+    with pytest.raises(InvalidDefinition, match="`grace` of `serve` is a timedelta, not 5"):
+        await serve(host, [echo], port=0, grace=5)  # type: ignore[arg-type]
+
+
 async def test_served_to_others_without_a_hook(host: ProcessHost, caplog: pytest.LogCaptureFixture) -> None:
     """Listening on every address without a hook is warned of before the first request; with one it is not."""
     async with served(host, caplog, address="0.0.0.0"):
@@ -193,7 +199,7 @@ async def test_served_to_others_without_a_hook(host: ProcessHost, caplog: pytest
 
 PROGRAM = """
 import asyncio, logging, sys
-from durable import ProcessHost
+from durable import InvalidDefinition, ProcessHost
 from durable.web import serve
 from tests.web.shop import SHOP, reporting
 
