@@ -396,6 +396,16 @@ class Turns:
             await host.get(id).result(SOON)
 
 
+async def test_starts_at_the_same_time_keep_to_the_limit(url: str) -> None:
+    """Who is on the way to the store has its place already: of many starts in one batch no more run than fit in."""
+    turns = Turns()
+    ids = [f"p{number}" for number in range(10)]
+    async with ProcessHost(url, [turns.definition], limit=3) as host:
+        assert all(await asyncio.gather(*(turns.start(host, id) for id in ids)))
+        assert sum([(await host.get(id).status()).resident for id in ids]) == 3
+        await turns.end(host, *ids)
+
+
 async def test_who_had_their_turn_waits_no_more(url: str) -> None:
     """A host with `max_pending` that was full accepts starts again, whenever those before have had their turn."""
     turns = Turns()
