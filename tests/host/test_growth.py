@@ -59,6 +59,25 @@ async def test_mail_for_what_is_not_in_memory_is_not_kept_there(url: str) -> Non
         assert not host._engine._early
 
 
+@process
+async def moves_on(proc: Process) -> None:
+    await proc.restart(gone())
+
+
+async def test_mail_for_a_next_life_elsewhere_is_not_kept(url: str) -> None:
+    """Events come while a process begins a life of a definition that is missing here: the host does not keep them."""
+    storage = HeardStorage(url)
+    async with ProcessHost(storage, [moves_on]) as host, ProcessClient(url) as client:
+        restarting = storage.hold_commit(lambda batch: batch.restarts)
+        await client.start(moves_on(), id="p")
+        await restarting.reached.wait()
+        await client.raise_event("p", "more", bytes(1000))
+        await until(lambda: storage.collected)
+        restarting.open()
+        await until_stalled(client, "p")
+        assert not host._engine._early
+
+
 class Row:
     """Something that can be seen to be freed."""
 
